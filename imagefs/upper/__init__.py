@@ -1,0 +1,31 @@
+"""The copy-on-write engine over an upper directory: synchronous, knows neither trio nor FUSE nor the network."""
+
+from imagefs.upper.engine import Engine
+from imagefs.upper.journal import Journal
+from imagefs.upper.types import (
+    BORN,
+    EXCHANGE,
+    NOREPLACE,
+    Caller,
+    CopyUp,
+    DirEntry,
+    SetAttr,
+    Squash,
+    Stat,
+)
+from imagefs.upper.upperdir import UpperDir
+
+__all__ = [
+    "BORN",
+    "EXCHANGE",
+    "NOREPLACE",
+    "Caller",
+    "CopyUp",
+    "DirEntry",
+    "Engine",
+    "Journal",
+    "SetAttr",
+    "Squash",
+    "Stat",
+    "UpperDir",
+]
