@@ -1,0 +1,1 @@
+"""Layer formats, from bytes to one TOC model. Opens no file."""
