@@ -1,14 +1,14 @@
-"""The layer index: one TOC model for every layer format, and its bytes. Opens no file, reads no blob.
+"""The layer index: one TOC model for every layer format, and its bytes. Opens no file.
 
 Three address spaces meet here:
 
 - *blob*: the bytes as the registry has them, compressed or not;
 - *stream*: the decoded bytes (the tar), or for formats without one the decoded members in a row;
-- *data file*: the content of each regular file at a 4 KiB aligned offset, holes left out, so that the
-  file can serve as a block device of an EROFS image.
+- *data file*: the content of each regular file at a 4 KiB aligned offset, holes left out: ready
+  to serve as a block device of an EROFS image.
 
-A *chunk* is a verified piece of the data file and says where in the stream it comes from. A *span* is a
-place in the blob where decoding can start. Bytes of a file that no chunk covers are zeros.
+A *chunk* is a verified piece of the data file and says where in the stream it comes from. A *span*
+is a place in the blob where decoding can start. Bytes of a file that no chunk covers are zeros.
 
 The encoding is described in docs/formats/layer-index.md.
 """
@@ -47,9 +47,9 @@ class FormatError(ImagefsError):
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One entry of a layer, in tar order.
 
-    `path` is clean: no leading or trailing slash, b"" is the root. `kind` holds the S_IFMT bits, or 0
-    for a hard link, whose `link` is then the clean path of its target; for a symlink `link` is the
-    target as written. `mode` has the 12 permission bits. `data_offset` counts in the data file.
+    `path` is clean: no leading or trailing slash, b"" is the root. `kind` holds the S_IFMT bits, or
+    0 for a hard link, whose `link` is then the clean path of its target; for a symlink `link` is
+    the target as written. `mode` has the 12 permission bits. `data_offset` counts in the data file.
     """
 
     path: bytes
@@ -89,7 +89,7 @@ class Chunks:
         return len(self.data)
 
     def digest(self, chunk: int) -> bytes:
-        """The digest that the bytes of `chunk` must have (`LayerIndex.chunk_hash` names the kind)."""
+        """What the bytes of `chunk` must hash to (`LayerIndex.chunk_hash` says how)."""
         return bytes(self.digests[chunk * DIGEST_SIZE : (chunk + 1) * DIGEST_SIZE])
 
     def covering(self, offset: int, length: int) -> range:
@@ -183,8 +183,9 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LayerIndex:
     """What one layer holds and how to get at it, without its bytes.
 
-    `diff_id` is set only where a full stream proved it. `codec` says how a span is decoded: "raw" (blob
-    and stream are the same), "gzip" or "zstd" (from any span), "stream" (only from the start).
+    `diff_id` is set only where a full stream proved it. `codec` says how a span is decoded: "raw"
+    (blob and stream are the same), "gzip" or "zstd" (from any span), "stream" (only from the
+    start).
     """
 
     def __init__(
@@ -224,8 +225,7 @@ class LayerIndex:
             raise FormatError(f"layer index: entries are damaged: {error}") from None
 
     @cached_property
-    def encoded(self) -> bytes:
-        """The index as it is stored; the same index gives the same bytes."""
+    def _encoded(self) -> bytes:
         return _join(
             {
                 "codec": self.codec,
@@ -247,12 +247,13 @@ class LayerIndex:
         )
 
     def encode(self) -> bytes:
-        return self.encoded
+        """The index as it is stored; the same index gives the same bytes."""
+        return self._encoded
 
     @cached_property
     def digest(self) -> Digest:
         """sha256 of the encoded index: with the blob's digest, what a layer entry is keyed by."""
-        return Digest.of(self.encoded)
+        return Digest.of(self._encoded)
 
     @classmethod
     def open(cls, buffer: Buffer) -> LayerIndex:

@@ -8,10 +8,10 @@ from imagefs.tree.file import Content, Tree
 
 
 def dump(tree: Tree, digest: Callable[[Content], str] | None = None) -> Iterator[str]:
-    """Lines `path kind+mode nlink uid gid rdev size mtime target digest xattr=value…`, sorted by path.
+    r"""Lines sorted by path: `path mode nlink uid gid rdev size mtime target digest xattr=value…`.
 
-    Bytes outside printable ASCII, spaces and backslashes are escaped as `\\xNN`; what is absent is "-".
-    Hard links are told by a trailing ` =PATH` that names the first path of their inode.
+    Bytes outside printable ASCII, spaces and backslashes are escaped as `\xNN`; what is absent is
+    "-". Hard links are told by a trailing ` =PATH` that names the first path of their inode.
     """
     for path, ino in sorted(tree.walk()):
         attr = tree.attr(ino)

@@ -1,7 +1,8 @@
 """The compact file that holds a merged tree, and the view that reads it in place.
 
 A tree file is written once for each list of layer keys and mapped afterwards; nothing is parsed at
-open. It opens no file itself: callers pass a buffer. The layout is described in docs/formats/tree.md.
+open. It opens no file itself: callers pass a buffer. The layout is described in
+docs/formats/tree.md.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _BILLION = 1_000_000_000
 
 
 class TreeError(ImagefsError):
-    """A tree file that is damaged or of an unknown version: it is rebuilt from the layer indexes."""
+    """A tree file that is damaged or of an unknown version; the layer indexes make it anew."""
 
 
 class Attr(NamedTuple):
@@ -68,8 +69,9 @@ def makedev(major: int, minor: int) -> int:
 class Tree:
     """A merged tree: answers by inode number, from a buffer, without any state of its own.
 
-    Inode numbers are 1 (the root) to `count`, in pre-order of the sorted names: the same layers give
-    the same numbers on every machine. Methods that take an inode number raise IndexError for others.
+    Inode numbers are 1 (the root) to `count`, in pre-order of the sorted names: the same layers
+    give the same numbers on every machine. Methods that take an inode number raise IndexError for
+    others.
     """
 
     def __init__(self, buffer: bytes | memoryview) -> None:

@@ -1,8 +1,9 @@
 """Stacks layer indexes into one tree by the OCI layer rules. Reads no content and opens nothing.
 
 Image-spec, layer.md, "Applying Changesets": the whiteouts of a layer hide only what lies below it,
-whatever their place among its entries, so each layer is applied in two passes: first what it removes,
-then what it adds. A directory over a directory keeps the children; any other change of type replaces.
+whatever their place among its entries, so each layer is applied in two passes: first what it
+removes, then what it adds. A directory over a directory keeps the children; any other change of
+type replaces.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class _Layer:
             return node
         if stat.S_ISCHR(entry.kind) and not entry.major and not entry.minor:
             self.warn(
-                f"{_shown(entry.path)}: character device 0:0 dropped: overlayfs takes it for a whiteout"
+                f"{_shown(entry.path)}: dropped: to overlayfs a character device 0:0 is a whiteout"
             )
             return None
         return Node(entry, self.number)
@@ -139,8 +140,8 @@ class _Layer:
     def _resolved(self, path: bytes) -> list[bytes]:
         """The names of `path` with this layer's own symlinks resolved inside the root.
 
-        Extraction of one layer goes through the symlinks that the layer itself made; one from a lower
-        layer is replaced by a directory instead, as where each layer is unpacked on its own.
+        Extraction of one layer goes through the symlinks that the layer itself made; one from a
+        lower layer is replaced by a directory instead, as where each layer is unpacked on its own.
         """
         todo = path.split(b"/")[::-1]
         done: list[bytes] = []

@@ -11,7 +11,7 @@ _IMPLICIT = Entry(path=b"", kind=stat.S_IFDIR, mode=0o755)
 
 
 class Node:
-    """An inode: `layer` is the one that described it last, `names` counts the entries that name it."""
+    """An inode: `layer` described it last, `names` counts the directory entries that name it."""
 
     __slots__ = ("entry", "ino", "layer", "names")
 
