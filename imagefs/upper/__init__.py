@@ -1,4 +1,4 @@
-"""The copy-on-write engine over an upper directory: synchronous, knows neither trio nor FUSE nor the network."""
+"""The copy-on-write engine over an upper directory. Never waits; knows no FUSE and no network."""
 
 from imagefs.upper.engine import Engine
 from imagefs.upper.journal import Journal

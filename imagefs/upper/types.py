@@ -1,6 +1,6 @@
 """The values that go in and out of the copy-on-write engine; they hold no state and open nothing.
 
-All times are int nanoseconds, all names and xattr names are bytes, all failures are plain `OSError`s.
+Times are int nanoseconds, names and xattr names are bytes, failures are plain `OSError`s.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from imagefs.tree import Content
 
 BORN = 1 << 48
-"""Objects born in the upper are numbered BORN + st_ino of the backing object; below it are the tree's."""
+"""Objects born in the upper are BORN + st_ino of the backing object; the tree's are below."""
 
 NOREPLACE = 1
 EXCHANGE = 2
@@ -80,7 +80,7 @@ class CopyUp(Protocol):
     content: Content
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Put lower bytes in place; ranges never written are zeros. Never touches committed data."""
+        """Put lower bytes in place; what is never written is zeros. No effect on committed data."""
 
     def sync(self) -> None:
         """Make what was written durable (slow; the one call that may run in a worker thread)."""
