@@ -1,7 +1,7 @@
 """gzip, whole with checkpoints or from a checkpoint on. Knows members, not tars; keeps no output.
 
 Sources: RFC 1952; zlib's examples/zran.c. A checkpoint is a deflate block's start: where it is in
-stream and blob, how many bits of the byte before belong to it, and up to 32 KiB of stream before it.
+stream and blob, how many bits of the byte before belong to it, and the 32 KiB of stream before it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Gunzip:
         return decoder
 
     def feed(self, data: Buffer) -> Iterator[memoryview]:
-        """The output for the next bytes of the blob; a piece is valid until the next is asked for."""
+        """What the next bytes of the blob decode to; a piece is valid until the next one."""
         inflate = self._inflate
         inflate.give(data)
         self._fed += len(data)
