@@ -13,7 +13,7 @@ import os
 import stat
 
 from imagefs.system.renames import NOREPLACE, renameat2
-from imagefs.tree import Content
+from imagefs.tree import ROOT, Content
 from imagefs.upper.backing import Backing, Place
 from imagefs.upper.dialect import Meta
 from imagefs.upper.upperdir import proc_path
@@ -118,6 +118,20 @@ class Lifter:
                 dst_dir_fd=self.backing.dir_fd(parent),
                 follow_symlinks=False,
             )
+
+    def root_up(self) -> None:
+        """Give the root of a fresh upper the lower root's attributes. Idempotent."""
+        node = self.view.nodes[ROOT]
+        place = self.backing.place(node)
+        if self.dialect.marks(*place, self.dialect.stat(*place)).ino:
+            return
+        if not node.entries:
+            attr = self.tree.attr(ROOT)
+            self.dialect.chown(*place, attr.uid, attr.gid)
+            self.dialect.chmod(*place, attr.mode)
+            self._copy_xattrs(ROOT, place)
+            self.backing.set_times(node, attr.mtime_ns, attr.mtime_ns)
+        self.dialect.mark(*place, "ino", b"%d" % ROOT)
 
     def complete(self) -> None:
         """Link what a crash left out of the names of files that were being copied up."""

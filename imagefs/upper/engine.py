@@ -89,6 +89,7 @@ class Engine:
             if name not in kept:
                 self._backing.drop((self._upper.made, name))
         Loader(self._backing).load()
+        self._lifter.root_up()
         self._lifter.complete()
 
     def close(self) -> None:

@@ -259,8 +259,10 @@ class Names:
             raise fail(errno.ENOENT)
         if flags & NOREPLACE and target:
             raise fail(errno.EEXIST)
-        if self._above(ino, new_parent) or (flags & EXCHANGE and self._above(target, parent)):
+        if self._above(ino, new_parent):
             raise fail(errno.EINVAL)
+        if target and self._above(target, parent):
+            raise fail(errno.EINVAL if flags & EXCHANGE else errno.ENOTEMPTY)
         if not target or target == ino or flags & EXCHANGE:
             return
         if not self.view.is_dir(target):
