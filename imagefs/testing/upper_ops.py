@@ -109,6 +109,5 @@ def apply(operation: Operation, directory: EngineDir | PlainDir) -> int:
                 return -1
         getattr(directory, name)(path, *args)
     except OSError as error:
-        assert error.errno is not None
-        return error.errno
+        return error.errno or 0
     return 0

@@ -70,7 +70,7 @@ def extract(tree: Tree, into: Path, owners: bool) -> None:
 def _extract_one(tree: Tree, ino: int, target: Path) -> None:
     attr = tree.attr(ino)
     if attr.kind == stat.S_IFDIR:
-        target.mkdir(exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
     elif attr.kind == stat.S_IFLNK:
         target.symlink_to(os.fsdecode(tree.readlink(ino)))
     elif attr.kind == stat.S_IFREG:

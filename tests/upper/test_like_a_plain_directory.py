@@ -9,22 +9,10 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, example, given, settings
 
+from imagefs.testing.overlayfs import engine_on
 from imagefs.testing.upper_ops import Operation, apply, operation_lists, small_tree
 from imagefs.testing.uppers import EngineDir, PlainDir, dump, extract, walk
-from imagefs.upper import BORN, Caller, Engine, Journal, UpperDir
 from imagefs.upper.userdialect import UserDialect
-
-
-def engine(where: Path, stack: ExitStack) -> EngineDir:
-    upper = UpperDir(where / "upper", where / "work")
-    stack.callback(upper.close)
-    journal = Journal(where / "journal")
-    stack.callback(journal.close)
-    tree = small_tree(os.getuid(), os.getgid())
-    made = Engine(tree, upper, journal, dialect=UserDialect())
-    stack.callback(made.close)
-    made.resume({}, ())
-    return EngineDir(made, Caller(os.getpid(), os.getuid(), os.getgid(), 0o022))
 
 
 def inos(directory: EngineDir) -> dict[bytes, int]:
@@ -43,16 +31,16 @@ def test_engine_behaves_like_a_plain_directory_and_a_restart_changes_nothing(
     old = os.umask(0o022)
     try:
         with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
-            where = Path(text)
-            extract(small_tree(os.getuid(), os.getgid()), where / "plain", owners=False)
+            where, tree = Path(text), small_tree(os.getuid(), os.getgid())
+            extract(tree, where / "plain", owners=False)
             plain = PlainDir(where / "plain")
             stack.callback(plain.close)
-            tried = engine(where, stack)
+            tried = stack.enter_context(engine_on(tree, where, UserDialect()))
             assert dump(tried) == dump(plain)
             for operation in operations:
                 assert apply(operation, tried) == apply(operation, plain), operation
                 assert dump(tried) == dump(plain), operation
-                again = engine(where, stack)
+                again = stack.enter_context(engine_on(tree, where, UserDialect()))
                 assert dump(again) == dump(plain), operation
                 assert inos(again) == inos(tried), operation
     finally:
