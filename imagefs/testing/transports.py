@@ -1,4 +1,4 @@
-"""An image source and destination in memory, for tests. Not for anything else: it keeps everything."""
+"""An image source and destination in memory, for tests only: it keeps everything."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`oci:` as a destination: writes one image into an OCI image layout. Never reads a layer back.
 
-Each file is written aside, synced and renamed in place. Writers hold an flock on the `oci-layout` file
-while they replace index.json.
+Each file is written aside, synced and renamed in place. Writers hold an flock on the `oci-layout`
+file while they replace index.json.
 """
 
 from __future__ import annotations
@@ -134,7 +134,6 @@ class OciLayoutDestination:
         index: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
         if path.exists():
             index = parse_index(path.read_bytes(), self.name)
-        ref = ref_name(entry)
         kept = [other for other in index["manifests"] if not _replaces(entry, other)]
         index["manifests"] = [*kept, entry]
         self._replace(path, json.dumps(index, separators=(",", ":")).encode())
