@@ -32,7 +32,8 @@ _BLOCK = 4096
 class Engine:
     """One mounted tree: lower objects from `tree`, changes in `upper` (None: read-only, EROFS).
 
-    Call `begin` or `resume` once before anything else. The engine closes neither tree nor journal.
+    Call `begin`, `resume` or `look` once before anything else. The engine closes neither tree nor
+    journal.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Engine:
         self._squash = squash
         self._dialect: Dialect = dialect or OverlayDialect()
         self._statvfs: os.statvfs_result | None = None
+        self._writable = upper is not None
         if upper is not None:
             self._backing = Backing(upper, self._dialect, self.view, journal)
             self._lifter = Lifter(self._backing)
@@ -82,6 +84,13 @@ class Engine:
                 atime, mtime = int(intent.note["atime"]), int(intent.note["mtime"])
                 self._backing.set_times(node, atime, mtime)
         self.forget(forgets)
+
+    def look(self) -> None:
+        """Only read an upper, which another process may be serving: nothing is repaired, and every
+        change is refused with EROFS."""
+        self._writable = False
+        if self._upper is not None:
+            Loader(self._backing, repair=False).load()
 
     def _load(self, kept: set[bytes]) -> None:
         assert self._upper is not None
@@ -220,7 +229,7 @@ class Engine:
     # -- attributes
 
     def _write(self) -> None:
-        if self._upper is None:
+        if not self._writable:
             raise fail(errno.EROFS)
 
     def setattr(self, ino: int, change: SetAttr, caller: Caller) -> Stat:
@@ -429,6 +438,15 @@ class Engine:
         if node is None or node.metacopy:
             return None
         return self._backing.data_fd(node)
+
+    def open_data(self, ino: int) -> int:
+        """A new read-only descriptor of the upper file that holds the data; the caller closes it.
+        Precondition: it is the upper's, or the file is empty (then EINVAL if it is lower)."""
+        node = self._known(ino)
+        if node is None or node.metacopy:
+            raise fail(errno.EINVAL)
+        dir_fd, name = self._backing.place(node)
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
 
     def lower_content(self, ino: int) -> Content | None:
         """Where the lower data lies; None: there is none (empty file, or `data_fd` has it)."""

@@ -22,13 +22,14 @@ class UpperError(ImagefsError):
 
 
 class Loader:
-    """One walk over the upper."""
+    """One walk over the upper; without `repair` nothing is written (another may serve it)."""
 
-    def __init__(self, backing: Backing) -> None:
+    def __init__(self, backing: Backing, repair: bool = True) -> None:
         self.backing = backing
         self.view = backing.view
         self.tree = backing.view.tree
         self.dialect = backing.dialect
+        self._repairs = repair
         self._by_backing: dict[int, Node] = {}
 
     def load(self) -> None:
@@ -42,7 +43,8 @@ class Loader:
             order += below
         for ino in order:
             self.view.count_subdirs(self.view.nodes[ino])
-        self._orphans()
+        if self._repairs:
+            self._orphans()
 
     def _directory(self, node: Node) -> list[int]:
         dir_fd = self.backing.dir_fd(node.ino)
@@ -63,7 +65,7 @@ class Loader:
     def _whiteout(self, parent: Node, dir_fd: int, name: bytes) -> None:
         if self.view.lower_entry(parent.ino, name):
             parent.entries[name] = WHITEOUT
-        else:  # left by a rename that a crash cut short: it hides nothing
+        elif self._repairs:  # left by a rename that a crash cut short: it hides nothing
             with self.backing.times_kept(parent.ino):
                 os.unlink(name, dir_fd=dir_fd)
 
@@ -122,16 +124,19 @@ class Loader:
 
     def _repair(self, node: Node, marks: Marks, st: Stat) -> None:
         """What lasts longer than a crash: the number of a file the kernel copied up, a mtime."""
+        if node.metacopy:
+            content = self.tree.content(node.lower) if node.lower else None
+            node.metacopy = content is not None and st.size > 0  # else a truncation was cut short
+        if not self._repairs:
+            node.filling = marks.filling
+            return
         if node.ino < BORN and marks.ino != node.ino:
             self.backing.mark(node, "ino", b"%d" % node.ino)
         if marks.filling is not None:
             self.backing.set_times(node, st.atime_ns, marks.filling)
             self.backing.mark(node, "filling", None)
-        if node.metacopy:
-            content = self.tree.content(node.lower) if node.lower else None
-            if content is None or st.size == 0:  # a truncation was cut short
-                self.backing.mark(node, "metacopy", None)
-                node.metacopy = False
+        if marks.metacopy and not node.metacopy:
+            self.backing.mark(node, "metacopy", None)
 
     def _orphans(self) -> None:
         upper = self.backing.upper
