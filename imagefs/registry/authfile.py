@@ -1,4 +1,4 @@
-"""auth.json and Docker's config.json: which credentials are for a repository. Pure: bytes in and out.
+"""auth.json and Docker's config.json: whose credentials are whose. Pure: bytes in and out.
 
 containers-auth.json(5). Keys are `HOST[:PORT][/NAMESPACE…]`, the longest match wins; Docker's older
 keys (`https://index.docker.io/v1/`) match by host.
@@ -87,7 +87,7 @@ class AuthFile:
         return (json.dumps(self.document, indent="\t") + "\n").encode()
 
     def _match(self, key: str) -> str | None:
-        auths = self.document.get("auths") or {}
+        auths: dict[str, Any] = self.document.get("auths") or {}
         by_key = {normal_key(name): name for name in auths if auths[name]}
         for candidate in lookup_keys(key):
             if auths.get(candidate):
@@ -106,7 +106,7 @@ def normal_key(key: str) -> str:
 
 
 def lookup_keys(key: str) -> Iterator[str]:
-    """`key` (HOST/PATH) and what it lies in, most specific first; Docker Hub under all its names."""
+    """`key` (HOST/PATH) and what it lies in, most specific first; Docker Hub by all its names."""
     parts = key.split("/")
     for count in range(len(parts), 1, -1):
         yield "/".join(parts[:count])
@@ -133,7 +133,7 @@ def _decode(entry: Any, where: str, key: str) -> Credentials | None:
         if not colon:
             raise ConfigError(f"{where}: the entry of {key} is not USER:PASSWORD")
         return Credentials(user, password.rstrip("\0"), token)
-    user, password = entry.get("username"), entry.get("password")
-    if isinstance(user, str) and isinstance(password, str) and user:
-        return Credentials(user, password, token)
+    name, secret = entry.get("username"), entry.get("password")
+    if isinstance(name, str) and isinstance(secret, str) and name:
+        return Credentials(name, secret, token)
     return Credentials("<token>", "", token) if token else None

@@ -1,4 +1,4 @@
-"""TLS settings of a registry from certs.d (containers-certs.d(5)). Makes contexts, opens no sockets."""
+"""TLS settings of a registry from certs.d (containers-certs.d(5)). Opens no sockets."""
 
 from __future__ import annotations
 

@@ -13,6 +13,11 @@ from imagefs.oci.reference import Reference, ReferenceError  # noqa: A004 - see 
 from imagefs.registry.errors import Blocked, ConfigError, ShortNameError
 
 PullMode = Literal["all", "digest-only", "tag-only"]
+_PULL_MODES: dict[str, PullMode] = {
+    "all": "all",
+    "digest-only": "digest-only",
+    "tag-only": "tag-only",
+}
 _SHORT_NAME_MODES = ("enforcing", "permissive", "disabled")
 
 
@@ -118,8 +123,8 @@ class RegistriesConf:
             )
         if self.short_name_mode == "enforcing" and len(self.search) > 1:
             raise ShortNameError(
-                f"{reference}: the name could be of {', '.join(self.search)} and short-name-mode is "
-                "enforcing; write the registry"
+                f"{reference}: the name could be of {', '.join(self.search)} and "
+                "short-name-mode is enforcing; write the registry"
             )
         return [reference.at(host) for host in self.search]
 
@@ -188,9 +193,9 @@ def _mirror(table: dict[str, Any], default: str, where: str, prefix: str) -> Mir
     if not location:
         raise ConfigError(f"{where}: a mirror of {prefix} has no location")
     mode = _text(table, "pull-from-mirror", where) or default
-    if mode not in ("all", "digest-only", "tag-only"):
+    pull = _PULL_MODES.get(mode)
+    if pull is None:
         raise ConfigError(f"{where}: pull-from-mirror must be all, digest-only or tag-only")
-    pull: PullMode = mode  # type: ignore[assignment] - the line above proves it
     return Mirror(location, _flag(table, "insecure", where), pull)
 
 

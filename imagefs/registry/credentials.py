@@ -1,4 +1,4 @@
-"""Finds credentials: --creds, auth files, credential helpers, in podman's order. Talks to no registry.
+"""Finds credentials: --creds, auth files, credential helpers, in podman's order. Asks no registry.
 
 Secrets stay in Credentials objects, whose repr is empty; messages name files and helpers only.
 """

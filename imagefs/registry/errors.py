@@ -16,6 +16,9 @@ from imagefs.errors import (
 class RegistryError(ImagefsError):
     """A registry answered with something that cannot be used; base of what a registry causes."""
 
+    #: Seconds that the registry asked to wait.
+    retry_after: float | None = None
+
 
 class RegistryNotFound(NotFoundError, RegistryError):
     """404: the registry has no such repository, tag, manifest or blob (or hides it)."""
@@ -79,7 +82,7 @@ class Blocked(PermissionRefused, RegistryError):
 
 
 class ConfigError(InvalidInputError):
-    """A configuration file (registries.conf, auth.json, certs.d, policy.json) that cannot be used."""
+    """A configuration file (registries.conf, auth.json, …) that cannot be used."""
 
 
 class ShortNameError(NotFoundError):

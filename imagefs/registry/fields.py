@@ -60,7 +60,7 @@ def next_link(values: list[str], base: str) -> str | None:
         for match in _LINK.finditer(value):
             if _NEXT.search(match[2]):
                 try:
-                    url = urljoin(base, match[1])
+                    url = str(urljoin(base, match[1]))
                     same = origin(url) == origin(base)
                 except ValueError:
                     same = False
@@ -79,7 +79,7 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def one_line(text: str) -> str:
-    """`text` without control characters, shortened: what a server sent is never trusted to print."""
+    """`text` without control characters, shortened: servers' words aren't printed raw."""
     text = _CONTROL.sub(" ", text).strip()
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""Whether and when to try a request again. Only decides: no clock, no sleeping, no dice of its own."""
+"""Whether and when to try a request again. Only decides: has no clock, no dice, never sleeps."""
 
 from __future__ import annotations
 

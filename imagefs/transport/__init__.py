@@ -5,9 +5,12 @@ Opening an `oci:` name imports no HTTP library.
 
 from __future__ import annotations
 
+import os
+
 from imagefs.transport.names import Access, ImageName, parse_image_name
 from imagefs.transport.ocidestination import OciLayoutDestination
 from imagefs.transport.ocisource import OciLayoutSource
+from imagefs.transport.policy import load_policy
 from imagefs.transport.protocols import ImageDestination, ImageSource
 
 __all__ = [
@@ -22,14 +25,26 @@ __all__ = [
 
 
 def open_source(name: ImageName, access: Access) -> ImageSource:
-    """The source that `name` means. Nothing is read or connected before its first method."""
+    """The source that `name` means; a short name is resolved by registries.conf.
+
+    Nothing is connected before its first method. Raises what the name, the configuration or
+    policy.json forbids.
+    """
+    policy = load_policy(access, os.environ)
     if name.layout is not None:
+        policy.check_layout(name.layout)
         return OciLayoutSource(name.layout)
-    raise NotImplementedError
+    from imagefs.registry.opening import open_registry_source
+
+    assert name.reference is not None
+    return open_registry_source(name.reference, access, allowed=policy.check_reference)
 
 
 def open_destination(name: ImageName, access: Access) -> ImageDestination:
     """The destination that `name` means; for `oci:` the layout is made if it is missing."""
     if name.layout is not None:
         return OciLayoutDestination(name.layout)
-    raise NotImplementedError
+    from imagefs.registry.opening import open_registry_destination
+
+    assert name.reference is not None
+    return open_registry_destination(name.reference, access)
