@@ -1,110 +1,131 @@
-"""Descriptors: what a blob is, its digest and its size. Image-spec, descriptor.md. Reads nothing."""
+"""Descriptors: what a blob is, its digest and its size. Never fetches one.
+
+Image-spec, descriptor.md. Parsing is strict: a size in bytes that fits 63 bits, a digest that can be
+verified, a media type, and embedded data only if it is what digest and size say.
+"""
 
 from __future__ import annotations
 
+import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
-from imagefs.oci.canonical import DocumentError
-from imagefs.oci.digest import Digest, DigestError
-from imagefs.oci.platform import Platform
+from imagefs.errors import ImagefsError, InvalidInputError
+from imagefs.oci.canonical import sorted_map
+from imagefs.oci.digest import Digest
+from imagefs.oci.document import NO_STRINGS, Size, decode, frozen
+from imagefs.oci.platform import Platform, PlatformFields
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class PlatformJSON(msgspec.Struct, frozen=True):
-    """A platform as an index writes it."""
-
-    architecture: str
-    os: str
-    os_version: str = msgspec.field(name="os.version", default="")
-    os_features: tuple[str, ...] = msgspec.field(name="os.features", default=())
-    variant: str = ""
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}")
+_SHOWN = 100
 
 
-class DescriptorJSON(msgspec.Struct, frozen=True, rename="camel"):
-    """A descriptor as documents write it, types checked and nothing else."""
+class DescriptorError(InvalidInputError):
+    """An object that is no descriptor; the message says where and why."""
 
+
+class DescriptorFields(msgspec.Struct, frozen=True, rename="camel"):
+    """A descriptor as decoded, before its digest, media type and data are looked at."""
+
+    media_type: str
     digest: str
-    size: int
-    media_type: str = ""
+    size: Size
+    urls: list[str] | None = None
     annotations: dict[str, str] | None = None
-    urls: tuple[str, ...] | None = None
-    platform: PlatformJSON | None = None
-    artifact_type: str = ""
     data: str | None = None
+    platform: PlatformFields | None = None
+    artifact_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A blob by media type, digest and size in bytes. Equal if these three are."""
+    """A blob's media type, digest and size (bytes), and what else its referrer says of it."""
 
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default=_NOTHING, compare=False)
-    urls: tuple[str, ...] = field(default=(), compare=False)
-    platform: Platform | None = field(default=None, compare=False)
-    artifact_type: str = field(default="", compare=False)
-    data: str | None = field(default=None, compare=False)
+    annotations: Mapping[str, str] = field(default=NO_STRINGS, hash=False)
+    urls: tuple[str, ...] = ()
+    platform: Platform | None = None
+    artifact_type: str | None = None
+    data: bytes | None = None
 
     @classmethod
-    def from_json(cls, parsed: DescriptorJSON, what: str) -> Descriptor:
-        """The descriptor that `what` holds; raises DocumentError."""
+    def of(cls, data: bytes, media_type: str) -> Self:
+        """The descriptor of a blob that is at hand."""
+        return cls(media_type, Digest.of(data), len(data))
+
+    @classmethod
+    def parse(cls, raw: bytes, what: str = "descriptor") -> Self:
+        """A JSON object as a descriptor; raises DescriptorError, which names `what`."""
+        return cls.from_fields(decode(raw, DescriptorFields, what, DescriptorError), what)
+
+    @classmethod
+    def from_json(cls, value: object, what: str = "descriptor") -> Self:
+        """A decoded JSON object as a descriptor; raises DescriptorError, which names `what`."""
         try:
-            digest = Digest.parse(parsed.digest)
-        except DigestError as error:
-            raise DocumentError(f"{what}: {error}") from None
-        if not 0 <= parsed.size < 1 << 63:
-            raise DocumentError(f"{what}: invalid size {parsed.size} of {digest}")
-        platform = parsed.platform and Platform(
-            parsed.platform.os,
-            parsed.platform.architecture,
-            parsed.platform.variant,
-            parsed.platform.os_version,
-            parsed.platform.os_features,
-        )
+            fields = msgspec.convert(value, DescriptorFields)
+        except msgspec.ValidationError as error:
+            raise DescriptorError(f"{what}: not valid: {error}") from None
+        return cls.from_fields(fields, what)
+
+    @classmethod
+    def from_fields(cls, fields: DescriptorFields, what: str) -> Self:
+        """A decoded object as a descriptor; raises DescriptorError, which names `what`."""
+        check_media_type(fields.media_type, what)
+        if fields.artifact_type:
+            check_media_type(fields.artifact_type, f"{what}: artifactType")
+        try:
+            digest = Digest.parse(fields.digest)
+        except ImagefsError as error:
+            raise DescriptorError(f"{what}: {error}") from None
         return cls(
-            parsed.media_type,
+            fields.media_type,
             digest,
-            parsed.size,
-            MappingProxyType(parsed.annotations or {}),
-            parsed.urls or (),
-            platform,
-            parsed.artifact_type,
-            parsed.data,
+            fields.size,
+            frozen(fields.annotations),
+            tuple(fields.urls or ()),
+            Platform.from_fields(fields.platform) if fields.platform is not None else None,
+            fields.artifact_type or None,
+            _embedded(fields.data, digest, fields.size, what) if fields.data else None,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object, keys in the order of the specification."""
-        written: dict[str, Any] = {
+        """As a JSON object, fields in the order of image-spec's Go type, empty ones left out."""
+        fields: dict[str, Any] = {
             "mediaType": self.media_type,
             "digest": str(self.digest),
             "size": self.size,
         }
         if self.urls:
-            written["urls"] = list(self.urls)
+            fields["urls"] = list(self.urls)
         if self.annotations:
-            written["annotations"] = dict(sorted(self.annotations.items()))
+            fields["annotations"] = sorted_map(self.annotations)
         if self.data is not None:
-            written["data"] = self.data
+            fields["data"] = binascii.b2a_base64(self.data, newline=False).decode()
         if self.platform is not None:
-            written["platform"] = _platform_json(self.platform)
-        if self.artifact_type:
-            written["artifactType"] = self.artifact_type
-        return written
+            fields["platform"] = self.platform.to_json()
+        if self.artifact_type is not None:
+            fields["artifactType"] = self.artifact_type
+        return fields
 
 
-def _platform_json(platform: Platform) -> dict[str, Any]:
-    written: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
-    if platform.os_version:
-        written["os.version"] = platform.os_version
-    if platform.os_features:
-        written["os.features"] = list(platform.os_features)
-    if platform.variant:
-        written["variant"] = platform.variant
-    return written
+def check_media_type(text: str, what: str) -> None:
+    """Raise DescriptorError unless `text` is TYPE/SUBTYPE by RFC 6838, without parameters."""
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise DescriptorError(f"{what}: invalid media type {text[:_SHOWN]!r}")
+
+
+def _embedded(text: str, digest: Digest, size: int, what: str) -> bytes:
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii.Error, or characters that aren't ASCII
+        raise DescriptorError(f"{what}: embedded data is not base64") from None
+    if len(data) != size or Digest.of(data, digest.algorithm) != digest:
+        raise DescriptorError(f"{what}: embedded data is not what its digest and size say")
+    return data

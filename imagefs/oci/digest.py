@@ -84,12 +84,9 @@ class Digest:
 
     def verify(self, data: bytes | bytearray | memoryview, what: str) -> None:
         """Raise DigestError, naming `what`, unless `data` has this digest."""
-        self.check(hashlib.new(self.algorithm, data), what)
+        self.check_equal(Digest.of(data, self.algorithm), what)
 
-    def check(self, hasher: Hasher, what: str) -> None:
-        """Raise DigestError, naming `what`, unless the bytes fed to `hasher` have this digest."""
-        found = hasher.hexdigest()
-        if found != self.hex:
-            raise DigestError(
-                f"{what}: wrong content: expected {self}, got {self.algorithm}:{found}"
-            )
+    def check_equal(self, found: Digest, what: str) -> None:
+        """Raise DigestError, naming `what`, unless `found`, which was computed, is this digest."""
+        if found != self:
+            raise DigestError(f"{what}: wrong content: expected {self}, got {found}")
