@@ -1,37 +1,33 @@
-"""The one JSON encoding of documents made here, so that equal values have equal digests.
-
-The bytes are those that Go's `json.Marshal` gives, which the other tools use: compact, struct fields
-in their order in image-spec's Go types (callers build their objects so), the keys of maps sorted
-(`sorted_map`), and `<`, `>`, `&`, U+2028, U+2029 escaped. Never used on a document of somebody else:
-those keep their raw bytes.
-"""
+"""JSON as Go's tools write it, and bounded reading of JSON from elsewhere. Opens nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-V = TypeVar("V")
-# None of these occurs outside strings in JSON.
-_ESCAPES = (
-    (b"<", rb"\u003c"),
-    (b">", rb"\u003e"),
-    (b"&", rb"\u0026"),
-    ("\u2028".encode(), rb"\u2028"),
-    ("\u2029".encode(), rb"\u2029"),
-)
+from imagefs.errors import InvalidInputError
+
+T = TypeVar("T")
+
+#: Largest document that is read: a manifest or config above 4 MiB is an attack (CVE-2020-1702).
+DOCUMENT_MAX = 4 << 20
 
 
-def encode(value: object) -> bytes:
-    """`value` (dicts in the order wanted, lists, strings, numbers, msgspec.Raw) as JSON."""
-    raw = msgspec.json.encode(value)
-    for plain, escaped in _ESCAPES:
-        raw = raw.replace(plain, escaped)
-    return raw
+class DocumentError(InvalidInputError):
+    """A manifest, index, config or descriptor that is not what its specification says."""
 
 
-def sorted_map(mapping: Mapping[str, V]) -> dict[str, V]:
-    """With keys in the order of their UTF-8 bytes, as Go writes maps."""
-    return dict(sorted(mapping.items(), key=lambda item: item[0].encode()))
+def encode(document: Any) -> bytes:
+    """Compact JSON, keys in the order they are given: the same document gives the same bytes."""
+    return msgspec.json.encode(document)
+
+
+def decode(raw: bytes, kind: type[T], what: str) -> T:
+    """`raw` as a `kind`; raises DocumentError, which names `what`, for anything else."""
+    if len(raw) > DOCUMENT_MAX:
+        raise DocumentError(f"{what}: {len(raw)} bytes, more than the {DOCUMENT_MAX} allowed")
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DocumentError(f"{what}: {error}") from None

@@ -1,131 +1,109 @@
-"""Descriptors: what a blob is, its digest and its size. Never fetches one.
-
-Image-spec, descriptor.md. Parsing is strict: a size in bytes that fits 63 bits, a digest that can be
-verified, a media type, and embedded data only if it is what digest and size say.
-"""
+"""Descriptors (image-spec, descriptor.md): what a blob is, its digest, its size. Reads nothing."""
 
 from __future__ import annotations
 
-import binascii
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
-from imagefs.errors import ImagefsError, InvalidInputError
-from imagefs.oci.canonical import sorted_map
-from imagefs.oci.digest import Digest
-from imagefs.oci.document import NO_STRINGS, Size, decode, frozen
-from imagefs.oci.platform import Platform, PlatformFields
+from imagefs.oci.canonical import DocumentError
+from imagefs.oci.digest import Digest, DigestError
+from imagefs.oci.platform import Platform
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
-_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}")
-_SHOWN = 100
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-class DescriptorError(InvalidInputError):
-    """An object that is no descriptor; the message says where and why."""
+class PlatformJSON(msgspec.Struct, frozen=True):
+    """A platform as an index writes it."""
+
+    architecture: str
+    os: str
+    os_version: str = msgspec.field(name="os.version", default="")
+    os_features: tuple[str, ...] = msgspec.field(name="os.features", default=())
+    variant: str = ""
 
 
-class DescriptorFields(msgspec.Struct, frozen=True, rename="camel"):
-    """A descriptor as decoded, before its digest, media type and data are looked at."""
+class DescriptorJSON(msgspec.Struct, frozen=True, rename="camel"):
+    """A descriptor as documents write it, types checked and nothing else."""
 
-    media_type: str
     digest: str
-    size: Size
-    urls: list[str] | None = None
+    size: int
+    media_type: str = ""
     annotations: dict[str, str] | None = None
+    urls: tuple[str, ...] | None = None
+    platform: PlatformJSON | None = None
+    artifact_type: str = ""
     data: str | None = None
-    platform: PlatformFields | None = None
-    artifact_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A blob's media type, digest and size (bytes), and what else its referrer says of it."""
+    """A blob by media type, digest and size in bytes. Equal if these three are."""
 
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default=NO_STRINGS, hash=False)
-    urls: tuple[str, ...] = ()
-    platform: Platform | None = None
-    artifact_type: str | None = None
-    data: bytes | None = None
+    annotations: Mapping[str, str] = field(default=_NOTHING, compare=False)
+    urls: tuple[str, ...] = field(default=(), compare=False)
+    platform: Platform | None = field(default=None, compare=False)
+    artifact_type: str = field(default="", compare=False)
+    data: str | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, data: bytes, media_type: str) -> Self:
-        """The descriptor of a blob that is at hand."""
-        return cls(media_type, Digest.of(data), len(data))
-
-    @classmethod
-    def parse(cls, raw: bytes, what: str = "descriptor") -> Self:
-        """A JSON object as a descriptor; raises DescriptorError, which names `what`."""
-        return cls.from_fields(decode(raw, DescriptorFields, what, DescriptorError), what)
-
-    @classmethod
-    def from_json(cls, value: object, what: str = "descriptor") -> Self:
-        """A decoded JSON object as a descriptor; raises DescriptorError, which names `what`."""
+    def from_json(cls, parsed: DescriptorJSON, what: str) -> Descriptor:
+        """The descriptor that `what` holds; raises DocumentError."""
         try:
-            fields = msgspec.convert(value, DescriptorFields)
-        except msgspec.ValidationError as error:
-            raise DescriptorError(f"{what}: not valid: {error}") from None
-        return cls.from_fields(fields, what)
-
-    @classmethod
-    def from_fields(cls, fields: DescriptorFields, what: str) -> Self:
-        """A decoded object as a descriptor; raises DescriptorError, which names `what`."""
-        check_media_type(fields.media_type, what)
-        if fields.artifact_type:
-            check_media_type(fields.artifact_type, f"{what}: artifactType")
-        try:
-            digest = Digest.parse(fields.digest)
-        except ImagefsError as error:
-            raise DescriptorError(f"{what}: {error}") from None
+            digest = Digest.parse(parsed.digest)
+        except DigestError as error:
+            raise DocumentError(f"{what}: {error}") from None
+        if not 0 <= parsed.size < 1 << 63:
+            raise DocumentError(f"{what}: invalid size {parsed.size} of {digest}")
         return cls(
-            fields.media_type,
+            parsed.media_type,
             digest,
-            fields.size,
-            frozen(fields.annotations),
-            tuple(fields.urls or ()),
-            Platform.from_fields(fields.platform) if fields.platform is not None else None,
-            fields.artifact_type or None,
-            _embedded(fields.data, digest, fields.size, what) if fields.data else None,
+            parsed.size,
+            MappingProxyType(parsed.annotations or {}),
+            parsed.urls or (),
+            _platform(parsed.platform) if parsed.platform is not None else None,
+            parsed.artifact_type,
+            parsed.data,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object, fields in the order of image-spec's Go type, empty ones left out."""
-        fields: dict[str, Any] = {
+        """As a JSON object, keys in the order of the specification."""
+        written: dict[str, Any] = {
             "mediaType": self.media_type,
             "digest": str(self.digest),
             "size": self.size,
         }
         if self.urls:
-            fields["urls"] = list(self.urls)
+            written["urls"] = list(self.urls)
         if self.annotations:
-            fields["annotations"] = sorted_map(self.annotations)
+            written["annotations"] = dict(sorted(self.annotations.items()))
         if self.data is not None:
-            fields["data"] = binascii.b2a_base64(self.data, newline=False).decode()
+            written["data"] = self.data
         if self.platform is not None:
-            fields["platform"] = self.platform.to_json()
-        if self.artifact_type is not None:
-            fields["artifactType"] = self.artifact_type
-        return fields
+            written["platform"] = _platform_json(self.platform)
+        if self.artifact_type:
+            written["artifactType"] = self.artifact_type
+        return written
 
 
-def check_media_type(text: str, what: str) -> None:
-    """Raise DescriptorError unless `text` is TYPE/SUBTYPE by RFC 6838, without parameters."""
-    if not _MEDIA_TYPE.fullmatch(text):
-        raise DescriptorError(f"{what}: invalid media type {text[:_SHOWN]!r}")
+def _platform(parsed: PlatformJSON) -> Platform:
+    return Platform(
+        parsed.os, parsed.architecture, parsed.variant, parsed.os_version, parsed.os_features
+    )
 
 
-def _embedded(text: str, digest: Digest, size: int, what: str) -> bytes:
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:  # binascii.Error, or characters that aren't ASCII
-        raise DescriptorError(f"{what}: embedded data is not base64") from None
-    if len(data) != size or Digest.of(data, digest.algorithm) != digest:
-        raise DescriptorError(f"{what}: embedded data is not what its digest and size say")
-    return data
+def _platform_json(platform: Platform) -> dict[str, Any]:
+    written: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
+    if platform.os_version:
+        written["os.version"] = platform.os_version
+    if platform.os_features:
+        written["os.features"] = list(platform.os_features)
+    if platform.variant:
+        written["variant"] = platform.variant
+    return written

@@ -135,7 +135,7 @@ def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
     kind = _media_type(document.media_type, media_type, is_index)
     common = (
         MappingProxyType(document.annotations or {}),
-        document.subject and Descriptor.from_json(document.subject, "manifest: subject"),
+        _optional(document.subject, "manifest: subject"),
         document.artifact_type,
     )
     if document.manifests is not None:
@@ -145,6 +145,10 @@ def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
         raise DocumentError("manifest: neither an image (config and layers) nor an index")
     config = Descriptor.from_json(document.config, "manifest: config")
     return Manifest(raw, kind, config, _descriptors(document.layers, "manifest: layer"), *common)
+
+
+def _optional(parsed: DescriptorJSON | None, what: str) -> Descriptor | None:
+    return None if parsed is None else Descriptor.from_json(parsed, what)
 
 
 def _descriptors(parsed: Iterable[DescriptorJSON], what: str) -> tuple[Descriptor, ...]:

@@ -1,18 +1,15 @@
-"""Platforms (`linux/arm64/v8`): parse, normalise, choose from an index. Never probes a CPU's features.
+"""Platforms (`linux/arm64/v8`), and the choice of a manifest for one. Asks the host its name only.
 
-Names are Go's GOOS and GOARCH; other names of the same thing, and the variants that a platform can
-also run, are those of containerd/platforms.
+Names are normalised as containerd/platforms does, so that `x86_64` and `amd64` are the same.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
-
-import msgspec
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from imagefs.errors import InvalidInputError, NotFoundError
 
@@ -20,61 +17,37 @@ if TYPE_CHECKING:
     from imagefs.oci.descriptor import Descriptor
     from imagefs.oci.manifest import Index
 
-_OS_NAMES = frozenset(
-    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9"
-    " solaris wasip1 windows zos".split()
-)
-_ARCHITECTURES = frozenset(
-    "386 amd64 arm arm64 armbe arm64be loong64 mips mipsle mips64 mips64le ppc ppc64 ppc64le riscv"
-    " riscv64 s390 s390x sparc sparc64 wasm".split()
-)
-#: Other names (uname's, Debian's) and what they mean: architecture, and a variant if they imply one.
-_ALIASES: dict[str, tuple[str, str | None]] = {
-    "aarch64": ("arm64", None),
-    "armel": ("arm", "v6"),
-    "armhf": ("arm", "v7"),
-    "armv5tel": ("arm", "v5"),
-    "armv6l": ("arm", "v6"),
-    "armv7l": ("arm", "v7"),
-    "armv8l": ("arm", "v8"),
-    "i386": ("386", ""),
-    "i686": ("386", ""),
-    "loongarch64": ("loong64", None),
-    "x86-64": ("amd64", None),
-    "x86_64": ("amd64", None),
-}
-#: Variants that say nothing, and what stands in the normal form for them.
-_VARIANTS = {("amd64", "v1"): "", ("arm64", "v8"): "", ("arm", ""): "v7"}
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_OS_PART = re.compile(r"(?P<os>[A-Za-z0-9_.-]{1,64})(?:\((?P<version>[A-Za-z0-9_.-]{1,64})\))?")
-_LEVEL = re.compile(r"v(?P<major>[0-9]{1,2})(?:\.(?P<minor>[0-9]{1,2}))?")
-# ARMv9.n contains what ARMv8.(n+5) does.
-_V9_AHEAD = 5
-_OLDEST_ARM = 5
-_SHOWN = 100
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "i386": ("386", ""),
+    "i486": ("386", ""),
+    "i586": ("386", ""),
+    "i686": ("386", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "armv5l": ("arm", "v5"),
+    "loongarch64": ("loong64", ""),
+}
+#: The variant that is meant where none is named.
+_DEFAULT_VARIANT = {"arm": "v7", "arm64": "v8"}
 
 
 class PlatformError(InvalidInputError):
     """Text that names no platform."""
 
 
-class NoPlatformError(NotFoundError):
-    """An index has nothing for the platform wanted; the message lists what it has."""
-
-
-class PlatformFields(msgspec.Struct, frozen=True):
-    """A platform object as descriptors and configs have it (image-spec, image-index.md)."""
-
-    architecture: str = ""
-    os: str = ""
-    os_version: str | None = msgspec.field(name="os.version", default=None)
-    os_features: list[str] | None = msgspec.field(name="os.features", default=None)
-    variant: str | None = None
+class NoSuchPlatform(NotFoundError):
+    """An index without a manifest for the platform; the message names those it has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on; fields are as written, `normalized` makes them comparable."""
+    """An operating system, an architecture in Go's spelling and its variant ("" for none)."""
 
     os: str
     architecture: str
@@ -84,127 +57,73 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`OS/ARCH[/VARIANT]`, `OS` or `ARCH` (the rest is the host's), normalised.
-
-        `OS(VERSION)` gives an os_version. Raises PlatformError.
-        """
-        first, *rest = text.split("/")
-        head = _OS_PART.fullmatch(first)
-        if head is None or len(rest) > 2 or not all(_PART.fullmatch(part) for part in rest):
-            raise PlatformError(f"invalid platform {text[:_SHOWN]!r}: expected OS/ARCH[/VARIANT]")
-        version = head["version"] or ""
-        if rest:
-            return cls(head["os"], *rest, os_version=version).normalized()
-        here = host()
-        if _normal_os(first := head["os"]) in _OS_NAMES:
-            variant = here.variant
-            return cls(first, here.architecture, variant, os_version=version).normalized()
-        alone = cls(here.os, first).normalized()
-        if alone.architecture not in _ARCHITECTURES or version:
-            raise PlatformError(
-                f"invalid platform {text[:_SHOWN]!r}: neither an operating system nor an "
-                "architecture; write OS/ARCH[/VARIANT]"
-            )
-        return alone
-
-    @classmethod
-    def from_fields(cls, fields: PlatformFields) -> Self:
-        """The value of a decoded object."""
-        return cls(
-            fields.os,
-            fields.architecture,
-            fields.variant or "",
-            fields.os_version or "",
-            tuple(fields.os_features or ()),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """As an object of a descriptor; what is empty is left out, except os and architecture."""
-        fields: dict[str, Any] = {"architecture": self.architecture, "os": self.os}
-        if self.os_version:
-            fields["os.version"] = self.os_version
-        if self.os_features:
-            fields["os.features"] = list(self.os_features)
-        if self.variant:
-            fields["variant"] = self.variant
-        return fields
-
-    def normalized(self) -> Self:
-        """With Go's names and without variants that say nothing: x86_64 is amd64, arm is arm/v7."""
-        architecture, variant = self.architecture.lower(), self.variant.lower()
-        architecture, implied = _ALIASES.get(architecture, (architecture, None))
-        if implied is not None:
-            variant = implied
-        if variant.isdecimal():
-            variant = f"v{variant}"
-        variant = _VARIANTS.get((architecture, variant), variant)
-        return replace(self, os=_normal_os(self.os), architecture=architecture, variant=variant)
+        """`OS/ARCH[/VARIANT]` or `ARCH[/VARIANT]`, normalised; raises PlatformError."""
+        parts = text.split("/")
+        if not all(_PART.fullmatch(part) for part in parts) or len(parts) > 3:
+            raise PlatformError(f"invalid platform {text[:80]!r}: expected OS/ARCH[/VARIANT]")
+        if len(parts) == 1:
+            parts.insert(0, "linux")
+        return cls(*_normal(*parts))
 
     def __str__(self) -> str:
-        version = f"({self.os_version})" if self.os_version else ""
-        variant = f"/{self.variant}" if self.variant else ""
-        return f"{self.os}{version}/{self.architecture}{variant}"
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    def normal(self) -> Platform:
+        """The same platform in normal spelling."""
+        os_, architecture, variant = _normal(self.os, self.architecture, self.variant)
+        return Platform(os_, architecture, variant, self.os_version, self.os_features)
+
+
+def _normal(os_: str, architecture: str, variant: str = "") -> tuple[str, str, str]:
+    os_, architecture, variant = os_.lower(), architecture.lower(), variant.lower()
+    os_ = {"macos": "darwin"}.get(os_, os_)
+    architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
+    variant = variant or implied
+    if variant.isdigit():
+        variant = "v" + variant
+    if architecture == "arm64" and variant == "v8":
+        variant = ""
+    if architecture == "amd64" and variant == "v1":
+        variant = ""
+    return os_, architecture, variant
 
 
 def host() -> Platform:
-    """The platform of the running kernel."""
-    name = os.uname()
-    return Platform(name.sysname, name.machine).normalized()
+    """The platform of this machine."""
+    machine = os.uname().machine
+    return Platform(*_normal("linux", machine))
+
+
+def fallbacks(wanted: Platform) -> Iterable[Platform]:
+    """What runs on `wanted`, best first: itself, then the variants below it."""
+    wanted = wanted.normal()
+    variants = [wanted.variant]
+    if wanted.architecture == "arm":
+        top = (wanted.variant or _DEFAULT_VARIANT["arm"])[1:]
+        if top.isdigit():
+            variants = [f"v{n}" for n in range(int(top), 4, -1)] + [""]
+    elif wanted.variant:
+        top = wanted.variant[1:]
+        if top.isdigit():
+            variants = [f"v{n}" for n in range(int(top), 1, -1)] + [""]
+    for variant in variants:
+        yield Platform(*_normal(wanted.os, wanted.architecture, variant))
 
 
 def choose(index: Index, wanted: Platform) -> Descriptor:
-    """The manifest (or index) of `index` that fits `wanted` best: its own variant, else the next
-    lower one that it can run, else one without any platform.
-
-    Of equals the first counts. Raises NoPlatformError.
-    """
-    target = wanted.normalized()
-    entries = [entry for entry in index.manifests if entry.artifact_type is None]
-    for variant in runnable_variants(target):
+    """The first entry of `index` that suits `wanted` best; raises NoSuchPlatform."""
+    entries = [m for m in index.manifests if m.platform is not None]
+    for candidate in fallbacks(wanted):
         for entry in entries:
-            if entry.platform is not None and _matches(entry.platform, target, variant):
+            assert entry.platform is not None
+            have = entry.platform.normal()
+            if (have.os, have.architecture, have.variant) == (
+                candidate.os,
+                candidate.architecture,
+                candidate.variant,
+            ):
                 return entry
-    for entry in entries:
-        if entry.platform is None:
-            return entry
-    there = sorted({str(entry.platform) for entry in entries} - {"unknown/unknown"})
-    raise NoPlatformError(
-        f"no image for {target} in index {index.digest}: it has {', '.join(there) or 'none'}"
-    )
-
-
-def runnable_variants(platform: Platform) -> Iterator[str]:
-    """Variants of the same architecture that a normalised platform runs, its own and best first."""
-    yield platform.variant
-    level = _LEVEL.fullmatch(platform.variant)
-    if level is None:
-        return
-    major, minor = int(level["major"]), int(level["minor"] or 0)
-    if platform.architecture == "arm":
-        yield from (f"v{older}" for older in range(major - 1, _OLDEST_ARM - 1, -1))
-    elif platform.architecture == "amd64":
-        yield from (f"v{older}" for older in range(major - 1, 1, -1))
-        yield ""
-    elif platform.architecture == "arm64":
-        if major == 9:
-            yield from (f"v9.{older}" for older in range(minor - 1, 0, -1))
-            if minor:
-                yield "v9"
-            minor += _V9_AHEAD + 1
-        yield from (f"v8.{older}" for older in range(minor - 1, 0, -1))
-        yield ""
-
-
-def _matches(platform: Platform, target: Platform, variant: str) -> bool:
-    offered = platform.normalized()
-    return (
-        (offered.os, offered.architecture, offered.variant)
-        == (target.os, target.architecture, variant)
-        and (not target.os_version or offered.os_version == target.os_version)
-        and set(target.os_features) <= set(offered.os_features)
-    )
-
-
-def _normal_os(name: str) -> str:
-    lower = name.lower()
-    return "darwin" if lower == "macos" else lower
+    if len(index.manifests) == 1 and not entries:
+        return index.manifests[0]
+    there = ", ".join(sorted({str(m.platform) for m in entries})) or "no platform"
+    raise NoSuchPlatform(f"no image for platform {wanted} in index {index.digest}: it has {there}")
