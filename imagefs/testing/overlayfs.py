@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -43,7 +43,11 @@ def overlayfs(lower: Path, where: Path) -> Iterator[PlainDir]:
 
 @contextmanager
 def engine_on(
-    tree: Tree, where: Path, dialect: Dialect | None = None, journal: bool = True
+    tree: Tree,
+    where: Path,
+    dialect: Dialect | None = None,
+    journal: bool = True,
+    resent: Mapping[int, int] | None = None,
 ) -> Iterator[EngineDir]:
     """An engine over where/upper that takes over from an earlier one; this process calls."""
     with ExitStack() as stack:
@@ -53,5 +57,6 @@ def engine_on(
         stack.callback(kept.close)
         engine = Engine(tree, upper, kept, dialect=dialect)
         stack.callback(engine.close)
-        engine.resume({}, ())
-        yield EngineDir(engine, Caller(os.getpid(), os.getuid(), os.getgid(), 0o022))
+        engine.resume(resent or {}, ())
+        caller = Caller(os.getpid(), os.getuid(), os.getgid(), 0o022)
+        yield EngineDir(engine, caller, kept)

@@ -18,7 +18,7 @@ from imagefs.system.renames import renameat2
 from imagefs.tree import ROOT, Content, Tree
 from imagefs.tree.file import encode
 from imagefs.tree.merge import merge
-from imagefs.upper import Caller, Engine, SetAttr, Stat
+from imagefs.upper import Caller, Engine, Journal, SetAttr, Stat
 
 OLD = 1_600_000_000_000_000_000
 """Times of lower objects (ns) are about this; dumps show later ones as "now"."""
@@ -102,9 +102,15 @@ class Directory(Protocol):
 class EngineDir:
     """Path operations over an engine, as the kernel and the FUSE layer would make them."""
 
-    def __init__(self, engine: Engine, caller: Caller) -> None:
+    def __init__(self, engine: Engine, caller: Caller, journal: Journal | None = None) -> None:
         self.engine = engine
         self.caller = caller
+        self.journal = journal
+
+    def reply(self) -> None:
+        """What the FUSE layer does after each reply."""
+        if self.journal:
+            self.journal.after_reply()
 
     def ino(self, path: bytes) -> int:
         """The inode at a path."""

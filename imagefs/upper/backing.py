@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from imagefs.system.renames import EXCHANGE, NOREPLACE, renameat2
 from imagefs.tree import ROOT
@@ -150,7 +150,8 @@ class Backing:
         try:
             yield
         finally:
-            self.set_times(node, before.atime_ns, before.mtime_ns)
+            with suppress(OSError):  # as overlayfs: not worth failing for
+                self.set_times(node, before.atime_ns, before.mtime_ns)
             if self.journal:
                 self.journal.clear(slot)
 
@@ -183,9 +184,13 @@ class Backing:
             remove_tree(dir_fd, name)
         return place
 
-    def drop(self, place: Place) -> None:
-        """Delete a prepared object, or what was exchanged against it."""
-        remove_tree(*place)
+    def drop(self, place: Place) -> bool:
+        """Delete what is of no use any more. False: it could not be; the next start will."""
+        try:
+            remove_tree(*place)
+        except OSError:
+            return False
+        return True
 
     def orphan_place(self, ino: int) -> Place:
         """The place for an object whose last name goes; made free."""

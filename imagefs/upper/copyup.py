@@ -194,11 +194,11 @@ class Lifter:
         if fresh:
             return
         os.ftruncate(self.backing.data_fd(node), 0)
-        if node.metacopy:  # after the truncation: see Loader._repair
+        if node.metacopy:  # done from here on: see Loader._repair
+            node.metacopy = False
             node.filling = None
             self.backing.mark(node, "metacopy", None)
             self.backing.mark(node, "filling", None)
-            node.metacopy = False
 
 
 class FileCopyUp:

@@ -77,7 +77,8 @@ class Engine:
         old = list(self._journal.old) if self._journal else []
         if self._journal:
             self._journal.keep_only(resent)
-        self._load(kept={n for i in old if isinstance(n := i.note.get("name"), bytes)})
+        waiting = self._journal.old if self._journal else []
+        self._load(kept={n for i in waiting if isinstance(n := i.note.get("name"), bytes)})
         for intent in old:
             node = self.view.nodes.get(int(intent.args[0])) if intent.operation == "times" else None
             if node is not None:

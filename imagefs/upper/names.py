@@ -62,6 +62,7 @@ class Names:
         if note is not None:
             made, place = int(note["made"]), (self.backing.upper.made, bytes(note["name"]))
             if self.view.entry(parent, name) == BORN + made:
+                self.backing.drop(place)  # the whiteout it was exchanged against
                 return BORN + made
             if self.backing.stat_at(place) is None:  # had failed, and was about to say so
                 note = None
@@ -310,7 +311,7 @@ class Names:
         if found == HIDDEN and node.kind == stat.S_IFDIR:
             renameat2(*old, *new, EXCHANGE)  # and so the whiteout comes here
             if not leave:
-                os.unlink(old[1], dir_fd=old[0])
+                leave = not self.backing.drop(old)
         elif victim is None:
             renameat2(*old, *new, WHITEOUT if leave else 0)
         else:
