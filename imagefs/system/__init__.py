@@ -1,0 +1,1 @@
+"""The kernel seen from Python: mounts, locks, renames, processes. Never decides anything."""
