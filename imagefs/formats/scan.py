@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from imagefs.formats.chunker import Chunker, ContentSink
 from imagefs.formats.gunzip import Gunzip
-from imagefs.formats.index import Buffer, Codec, Entry, FormatError, LayerIndex, Spans
+from imagefs.formats.index import Buffer, Codec, Entry, LayerIndex, Spans
 from imagefs.formats.tar import TarParser
 from imagefs.formats.unzstd import MAGIC as ZSTD_MAGIC
 from imagefs.formats.unzstd import Unzstd, is_skippable
@@ -17,8 +17,7 @@ from imagefs.oci.digest import Digest
 __all__ = ["Compression", "ContentSink", "LayerScanner", "sniff"]
 
 Compression = Literal["auto", "none", "gzip", "zstd"]
-_GZIP_MAGIC = b"\x1f\x8b"
-_FOREIGN = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_GZIP_MAGIC = b"\x1f\x8b\x08"
 _SNIFFED = 8
 _SKELETON_PIECE = 256 << 10
 
@@ -30,14 +29,11 @@ class _Decoder(Protocol):
 
 
 def sniff(head: bytes) -> Literal["none", "gzip", "zstd"]:
-    """The compression of a blob by its first eight bytes. Raises FormatError for xz and bzip2."""
+    """The compression of a blob by its first eight bytes, as the engines tell it."""
     if head.startswith(_GZIP_MAGIC):
         return "gzip"
     if head.startswith(ZSTD_MAGIC) or is_skippable(head):
         return "zstd"
-    for magic, name in _FOREIGN.items():
-        if head.startswith(magic):
-            raise FormatError(f"layers compressed with {name} are not supported; use gzip or zstd")
     return "none"
 
 

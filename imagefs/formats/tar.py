@@ -32,6 +32,10 @@ EXTENSION_MAX = 1 << 20
 _SPARSE_MAP_MAX = 16 << 20
 #: EROFS addresses 2**32 blocks of 4 KiB.
 DATA_MAX = 1 << 44
+_FOREIGN = {
+    b"BZh": "; it is compressed with bzip2, use gzip or zstd",
+    b"\xfd7zXZ": "; it is compressed with xz, use gzip or zstd",
+}
 _NO_OVERRIDES = tarheader.Overrides(None, None, {})
 _LONG_NAME, _LONG_LINK = ord("L"), ord("K")
 _PAX, _SOLARIS_PAX, _GLOBAL_PAX = ord("x"), ord("X"), ord("g")
@@ -148,7 +152,8 @@ class TarParser:
         except ValueError as error:
             if self._entry_at:
                 raise
-            raise FormatError(f"not a tar archive: {error}") from None
+            hint = next((hint for magic, hint in _FOREIGN.items() if block.startswith(magic)), "")
+            raise FormatError(f"not a tar archive: {error}{hint}") from None
 
     def _on_header(self, block: bytes, header: tarheader.Header) -> None:
         kind = header.type
