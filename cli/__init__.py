@@ -1,0 +1,1 @@
+"""The `imagefs` command: one module per verb; it only translates and knows no formats."""

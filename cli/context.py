@@ -1,0 +1,118 @@
+"""What verbs share: the store that was asked for, and the options that several of them take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from imagefs.oci.platform import Platform
+    from imagefs.store import Store
+    from imagefs.transport import Access
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Settings:
+    """The global options."""
+
+    root: str | None
+    verbose: bool
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened when a verb first needs it."""
+        from imagefs.store import Store, default_roots
+
+        environment = dict(os.environ)
+        if self.root:
+            environment["IMAGEFS_ROOT"] = str(Path(self.root).absolute())
+        return Store.open(*default_roots(environment))
+
+
+pass_settings = click.make_pass_decorator(Settings)
+
+
+def _stack(function: F, options: list[Callable[[F], F]]) -> F:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def access_options(function: F) -> F:
+    """The options of every verb that talks to a registry, as podman spells them."""
+    return _stack(
+        function,
+        [
+            click.option(
+                "--authfile",
+                metavar="FILE",
+                help="Where credentials are (default: REGISTRY_AUTH_FILE, else as podman).",
+            ),
+            click.option("--cert-dir", metavar="DIR", help="Certificates for the registry."),
+            click.option(
+                "--creds", metavar="USER[:PASSWORD]", help="Credentials for the registry."
+            ),
+            click.option(
+                "--tls-verify/--no-tls-verify",
+                default=None,
+                is_flag=False,
+                flag_value=True,
+                type=bool,
+                help="Whether to require HTTPS and verify certificates (default: true).",
+            ),
+        ],
+    )
+
+
+def access_of(
+    authfile: str | None, cert_dir: str | None, creds: str | None, tls_verify: bool | None
+) -> Access:
+    """The registry access that the options of `access_options` describe."""
+    from imagefs.transport import Access
+
+    if creds is not None and ":" not in creds:
+        creds += ":" + click.prompt("Password", hide_input=True, err=True)
+    return Access(authfile=authfile, cert_dir=cert_dir, creds=creds, tls_verify=tls_verify)
+
+
+def image_options(function: F) -> F:
+    """The options of verbs that may pull the image they are given."""
+    return _stack(
+        function,
+        [
+            click.option(
+                "--pull",
+                "pull_policy",
+                type=click.Choice(["missing", "newer", "always", "never"]),
+                default="missing",
+                show_default=True,
+                is_flag=False,
+                flag_value="always",
+                help="When to ask the registry for the image.",
+            ),
+            click.option(
+                "--platform",
+                metavar="OS/ARCH[/VARIANT]",
+                help="The platform to choose (default: the host's).",
+            ),
+            quiet_option,
+        ],
+    )
+
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+
+
+def platform_of(text: str | None) -> Platform | None:
+    """The platform that `--platform` names; None for the host's."""
+    from imagefs.oci.platform import Platform
+
+    return Platform.parse(text) if text else None

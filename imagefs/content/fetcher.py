@@ -1,0 +1,127 @@
+"""Brings missing chunks of one layer into the store. Never returns bytes and never decides what to
+read.
+
+Theory of operation. A chunk is wanted, claimed, fetched, stored; each step may find that another
+task or another process did it meanwhile:
+
+- in this process a chunk that is on its way has a `trio.Event`, and others wait for that;
+- between processes a claim is a lock that dies with its holder; whoever does not get it looks again
+  until the chunk is there or the lock is free.
+
+What a range decodes to beyond the wanted chunks is stored too: it was paid for.
+
+A source that fails is tried again until the retry budget is used up. The budget runs from the first
+failure after the last success, so that while a registry is down only the first reader waits it out
+and later ones fail after one attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import trio
+
+from imagefs.content.decoding import blob_of, store_fetch, store_stream
+from imagefs.content.sources import BlobReader
+from imagefs.content.tasks import tasks
+from imagefs.errors import ImagefsError
+from imagefs.formats.plan import Fetch, plan
+from imagefs.store import StoredLayer
+
+log = logging.getLogger(__name__)
+
+RETRY_BUDGET = 30.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_LOOK_AGAIN = 0.005
+_LOOK_AGAIN_MOST = 0.1
+_PARALLEL = 4
+
+
+class ContentUnavailable(ImagefsError):
+    """Bytes that could not be had within the retry budget, and why."""
+
+
+class LayerFetcher:
+    """Fetches chunks of one layer; any number of tasks may ask at once."""
+
+    def __init__(
+        self, layer: StoredLayer, source: BlobReader, budget: float = RETRY_BUDGET
+    ) -> None:
+        self.layer = layer
+        self.blob = blob_of(layer)
+        self.source = source
+        self.budget = budget
+        self._coming: dict[int, trio.Event] = {}
+        self._failing_since: float | None = None
+
+    async def ensure(self, wanted: Sequence[int]) -> None:
+        """Return when every chunk of `wanted` is in the store.
+
+        Raises ContentUnavailable when a chunk can't be had within the budget, OSError (ENOSPC) when
+        the store can't take it.
+        """
+        pause = _LOOK_AGAIN
+        while missing := [chunk for chunk in wanted if not self.layer.present(chunk)]:
+            coming = [self._coming[chunk] for chunk in missing if chunk in self._coming]
+            if coming:
+                await coming[0].wait()
+                continue
+            claim = self.layer.claim(missing)
+            if claim is None:
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LOOK_AGAIN_MOST)
+                continue
+            with claim:
+                await self._announced(missing)
+        await trio.lowlevel.checkpoint()
+
+    async def _announced(self, chunks: Iterable[int]) -> None:
+        chunks = [chunk for chunk in chunks if not self.layer.present(chunk)]
+        here = trio.Event()
+        self._coming.update(dict.fromkeys(chunks, here))
+        try:
+            await self._within_budget(chunks)
+        finally:
+            for chunk in chunks:
+                del self._coming[chunk]
+            here.set()
+
+    async def _within_budget(self, chunks: list[int]) -> None:
+        pause = _FIRST_PAUSE
+        while chunks:
+            try:
+                await self._fetch(chunks)
+            except ImagefsError as error:
+                now = trio.current_time()
+                if self._failing_since is None:
+                    self._failing_since = now
+                    log.warning("%s; trying again for %.0f s", error, self.budget)
+                left = self._failing_since + self.budget - now
+                if not error.retryable or left <= 0:
+                    raise ContentUnavailable(
+                        f"layer {self.layer.index.blob_digest}: its bytes can't be had: {error}"
+                    ) from error
+                await trio.sleep(min(pause, left))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                if self._failing_since is not None:
+                    log.info("layer %s: bytes come again", self.blob.digest)
+                self._failing_since = None
+            chunks = [chunk for chunk in chunks if not self.layer.present(chunk)]
+
+    async def _fetch(self, chunks: list[int]) -> None:
+        if self.layer.index.codec == "stream":
+            await store_stream(self.layer, self.source)
+            return
+        fetches = plan(self.layer.index, chunks)
+        limit = trio.CapacityLimiter(_PARALLEL)
+        async with tasks() as nursery:
+            for fetch in fetches:
+                nursery.start_soon(self._one, fetch, limit)
+
+    async def _one(self, fetch: Fetch, limit: trio.CapacityLimiter) -> None:
+        async with limit:
+            blob = await self.source.pread(self.blob, fetch.blob_offset, fetch.blob_length)
+            await store_fetch(self.layer, fetch, blob)

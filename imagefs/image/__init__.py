@@ -1,0 +1,1 @@
+"""Images as values: find, pull, commit, push, inspect them. Mounts nothing and runs nothing."""

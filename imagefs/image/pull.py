@@ -1,0 +1,106 @@
+"""From a source to an image in the store: documents, and an index of each layer. Mounts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from imagefs.content.scan import scan_layer
+from imagefs.content.tasks import tasks
+from imagefs.errors import InvalidInputError
+from imagefs.image.progress import Progress, Silent
+from imagefs.oci.config import ImageConfig
+from imagefs.oci.descriptor import Descriptor
+from imagefs.oci.manifest import Index, Manifest, parse
+from imagefs.oci.platform import Platform, choose, host
+from imagefs.store import Image, LayerKey, Store
+from imagefs.transport import ImageSource
+
+_LAYERS_AT_ONCE = 2
+
+
+class ImageError(InvalidInputError):
+    """An image whose documents do not fit together."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The manifest chosen for a platform, and its config: both verified, raw bytes kept."""
+
+    manifest: Manifest
+    config: ImageConfig
+
+    def __post_init__(self) -> None:
+        layers, diff_ids = len(self.manifest.layers), len(self.config.rootfs.diff_ids)
+        if layers != diff_ids:
+            raise ImageError(
+                f"image {self.manifest.digest}: its manifest has {layers} layers, "
+                f"its config {diff_ids} diffIDs"
+            )
+
+
+async def read_documents(source: ImageSource, platform: Platform | None = None) -> Documents:
+    """The documents of the image that `source` names, for `platform` (default: the host's).
+
+    Raises ImagefsError for a missing image, no such platform, or documents that are not valid.
+    """
+    manifest = parse(*await source.manifest(None))
+    for _ in range(2):
+        if isinstance(manifest, Manifest):
+            break
+        wanted = choose(manifest, platform or host())
+        manifest = parse(*await source.manifest(wanted.digest))
+    if isinstance(manifest, Index):
+        raise ImageError(f"{source.name}: an index of indexes of indexes")
+    config = ImageConfig.parse(await source.blob(manifest.config))
+    return Documents(manifest, config)
+
+
+async def index_layers(
+    store: Store, source: ImageSource, documents: Documents, progress: Progress | None = None
+) -> list[LayerKey]:
+    """The key of each layer, lowest first; layers that nobody has seen here are streamed once."""
+    layers = documents.manifest.layers
+    keys: dict[Descriptor, LayerKey] = {}
+    limit = trio.CapacityLimiter(_LAYERS_AT_ONCE)
+    show = progress or Silent()
+
+    async def index(layer: Descriptor) -> None:
+        async with limit:
+            known = store.layers.find(layer.digest)
+            if known is None:
+                task = show.start(f"layer {layer.digest.hex[:12]}", layer.size)
+                known = await scan_layer(store, source, layer, lambda n: show.advance(task, n))
+                show.finish(task)
+            keys[layer] = known
+
+    async with tasks() as nursery:
+        for layer in dict.fromkeys(layers):
+            nursery.start_soon(index, layer)
+    return [keys[layer] for layer in layers]
+
+
+async def pull_image(
+    store: Store,
+    source: ImageSource,
+    name: str | None,
+    platform: Platform | None = None,
+    progress: Progress | None = None,
+) -> Image:
+    """The image that `source` names, in the store and called `name` there.
+
+    What is needed to mount it is complete afterwards: its documents and an index of each layer. A
+    layer's content is there if it was streamed now, or as far as it had been read before.
+    """
+    with store.lease("pull", source.name):
+        documents = await read_documents(source, platform)
+        keys = await index_layers(store, source, documents, progress)
+        image = store.images.add(
+            documents.manifest.raw, documents.manifest.media_type, documents.config.raw, keys
+        )
+        for layer in documents.manifest.layers:
+            store.locations.add(layer.digest, source.name)
+        if name is not None:
+            store.images.tag(name, image.manifest)
+    return image
