@@ -8,7 +8,8 @@ POST and a PUT.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -35,6 +36,7 @@ class RegistryDestination:
         self._place = place
         self._chunk = chunk
         self._pending: tuple[bytes, str] | None = None
+        self._spare: str | None = None
 
     @property
     def name(self) -> str:
@@ -67,8 +69,9 @@ class RegistryDestination:
             return False
         await response.aclose()
         if response.status == 202:
-            # An ordinary upload was opened instead.
-            await self._cancel(self._location(response))
+            # An ordinary upload was opened instead: the next blob takes it.
+            await self._drop_spare()
+            self._spare = self._location(response)
         return response.status == 201
 
     async def put_blob(self, chunks: AsyncIterable[bytes], ref: BlobRef | None) -> BlobInfo:
@@ -76,17 +79,20 @@ class RegistryDestination:
         verifier = Verifier(ref, self.name) if ref is not None else None
         hasher = (ref.digest if ref is not None else Digest.of(b"")).hasher()
         size = 0
-        location = await self._begin()
+        location, self._spare = self._spare, None
+        if location is None:
+            location = await self._begin()
         try:
             held: bytes | None = None
-            async for chunk in _resized(chunks, self._chunk):
-                if held is not None:
-                    location = await self._patch(location, held, size - len(held))
-                held = chunk
-                size += len(chunk)
-                hasher.update(chunk)
-                if verifier is not None:
-                    verifier.feed(chunk)
+            async with aclosing(_resized(chunks, self._chunk)) as sized:
+                async for chunk in sized:
+                    if held is not None:
+                        location = await self._patch(location, held, size - len(held))
+                    held = chunk
+                    size += len(chunk)
+                    hasher.update(chunk)
+                    if verifier is not None:
+                        verifier.feed(chunk)
             if verifier is not None:
                 verifier.finish()
             digest = ref.digest if ref is not None else Digest("sha256", hasher.hexdigest())
@@ -128,6 +134,7 @@ class RegistryDestination:
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent."""
+        await self._drop_spare()
         await self._place.client.aclose()
 
     def _same_registry(self, source_name: str) -> Reference | None:
@@ -219,6 +226,11 @@ class RegistryDestination:
         if stored and stored.startswith(f"{digest.algorithm}:") and stored != str(digest):
             raise ContentError(f"{what}: the registry stored {stored[:120]!r} instead")
 
+    async def _drop_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            await self._cancel(spare)
+
     async def _cancel(self, location: str) -> None:
         """Drop an upload; best effort, also while being cancelled."""
         with trio.move_on_after(_CANCEL_TIMEOUT) as scope:
@@ -262,7 +274,7 @@ class RegistryDestination:
         return str(urljoin(response.url, location))
 
 
-async def _resized(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[bytes]:
+async def _resized(chunks: AsyncIterable[bytes], size: int) -> AsyncGenerator[bytes, None]:
     """The same bytes in pieces of `size`; the last may be shorter, an empty stream has none."""
     held = bytearray()
     async for chunk in chunks:

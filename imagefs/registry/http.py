@@ -10,10 +10,18 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+)
 from urllib.parse import urljoin
 
 import httpx2
+import trio
 
 from imagefs.registry.errors import (
     BadResponse,
@@ -58,11 +66,27 @@ class Response:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives, no content coding undone; raises ConnectionLost and the like."""
+        pieces = self._raw.aiter_raw()
         try:
-            async for piece in self._raw.aiter_raw():
+            async for piece in pieces:
                 yield piece
         except httpx2.HTTPError as error:
             raise translate(error, self._host) from None
+        finally:
+            await self._end(pieces)
+
+    async def _end(self, pieces: AsyncIterator[bytes]) -> None:
+        """Close the connection, and the generators inside httpx2, which it leaves to the collector.
+
+        Asked for more after the close, they fail and are thereby finished.
+        """
+        with trio.CancelScope(shield=True):
+            await self._raw.aclose()
+            try:
+                async for _ in pieces:
+                    pass
+            except (httpx2.HTTPError, httpx2.StreamError, RuntimeError):
+                pass
 
     async def read(self, limit: int) -> bytes:
         """The whole body, then closed; raises BadResponse if it has more than `limit` bytes."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -68,11 +68,11 @@ class MemorySource:
     @asynccontextmanager
     async def open_blob(self, ref: BlobRef) -> AsyncIterator[AsyncIterator[bytes]]:
         """See ImageSource."""
-        pieces = verified(self._pieces(self._bytes(ref)), ref, self.name)
-        try:
-            yield pieces
-        finally:
-            await pieces.aclose()
+        async with (
+            aclosing(self._pieces(self._bytes(ref))) as pieces,
+            aclosing(verified(pieces, ref, self.name)) as proved,
+        ):
+            yield proved
 
     async def pread(self, ref: BlobRef, offset: int, length: int) -> bytes:
         """See ImageSource."""
@@ -101,7 +101,7 @@ class MemorySource:
         except KeyError:
             raise NotFoundError(f"{self.name}: blob {ref.digest} not found") from None
 
-    async def _pieces(self, data: bytes) -> AsyncIterator[bytes]:
+    async def _pieces(self, data: bytes) -> AsyncGenerator[bytes, None]:
         for start in range(0, len(data), self._registry.pieces):
             await trio.lowlevel.checkpoint()
             yield data[start : start + self._registry.pieces]

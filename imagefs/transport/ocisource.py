@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,11 @@ class OciLayoutSource:
         """The blob in pieces of 1 MiB, verified at the end."""
         fd = self._open(ref)
         try:
-            pieces = verified(_pieces(fd), ref, self.name)
-            try:
-                yield pieces
-            finally:
-                await pieces.aclose()
+            async with (
+                aclosing(_pieces(fd)) as pieces,
+                aclosing(verified(pieces, ref, self.name)) as proved,
+            ):
+                yield proved
         finally:
             os.close(fd)
 
@@ -169,7 +169,7 @@ def _open_regular(path: Path, what: str) -> tuple[int, int]:
     return fd, info.st_size
 
 
-async def _pieces(fd: int) -> AsyncIterator[bytes]:
+async def _pieces(fd: int) -> AsyncGenerator[bytes, None]:
     while True:
         await trio.lowlevel.checkpoint()
         piece = os.read(fd, _PIECE)

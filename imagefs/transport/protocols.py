@@ -92,7 +92,8 @@ class ImageDestination(Protocol):
     async def put_blob(self, chunks: AsyncIterable[bytes], ref: BlobRef | None) -> BlobInfo:
         """Store a blob, atomically and idempotently; with `ref` it is verified (ContentError).
 
-        Without `ref` digest (sha256) and size are computed on the way.
+        Without `ref` digest (sha256) and size are computed on the way. Closing `chunks` is left to
+        the caller.
         """
 
     async def put_manifest(self, raw: bytes, media_type: str, digest: Digest | None = None) -> None:
