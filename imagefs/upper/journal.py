@@ -40,11 +40,13 @@ OPERATIONS = {
 _LENGTH = struct.Struct("<Q")
 
 Note = dict[str, int | bytes]
+_Record = tuple[int, int, str, list[int | bytes], Note]
 
 
 class Intent(NamedTuple):
     """What a thread was about to do. `args` are ints and bytes only."""
 
+    serial: int  # counts up
     slot: int
     thread: int
     operation: str
@@ -73,14 +75,14 @@ class Journal:
                 self.old.append(self._read(slot, length))
             else:
                 self._free.append(slot)
+        self.old.sort()
+        self._serial = self.old[-1].serial + 1 if self.old else 0
 
     def _read(self, slot: int, length: int) -> Intent:
         start = slot * SLOT + _LENGTH.size
-        record: tuple[int, str, list[int | bytes], Note] = msgspec.msgpack.decode(
-            self._map[start : start + length], type=tuple[int, str, list[int | bytes], Note]
-        )
-        thread, operation, args, note = record
-        return Intent(slot, thread, operation, tuple(args), note)
+        record: _Record = msgspec.msgpack.decode(self._map[start : start + length], type=_Record)
+        serial, thread, operation, args, note = record
+        return Intent(serial, slot, thread, operation, tuple(args), note)
 
     def intend(
         self, thread: int, operation: str, args: tuple[int | bytes, ...], note: Note
@@ -88,7 +90,10 @@ class Journal:
         """Write an intent; returns its slot (None where the journal is off)."""
         if not self.enabled:
             return None
-        record = msgspec.msgpack.encode((thread, operation, args, note))
+        record = msgspec.msgpack.encode((self._serial, thread, operation, args, note))
+        self._serial += 1
+        if not self._free and self.old:  # of thread 0: nothing ever comes to take them
+            self.clear(self.old.pop(0).slot)
         slot = self._free.pop()
         start = slot * SLOT + _LENGTH.size
         self._map[start : start + len(record)] = record

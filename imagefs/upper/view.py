@@ -16,6 +16,7 @@ from imagefs.tree import ROOT, Tree
 WHITEOUT = 0
 _LISTINGS = 64
 _COOKIE_BITS = 62
+_RESERVED = 15  # cookies up to here are the FUSE layer's
 
 
 class Node:
@@ -171,7 +172,7 @@ def _with_cookies(children: list[tuple[bytes, int]]) -> list[Row]:
         for name, ino in children
     )
     rows: list[Row] = []
-    last = 0
+    last = _RESERVED
     for cookie, name, ino in hashed:
         last = max(cookie, last + 1)  # equal hashes: the names' order decides
         rows.append((last, name, ino))
