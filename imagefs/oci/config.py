@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from imagefs.oci.canonical import DocumentError, decode, encode
+from imagefs.oci.canonical import DocumentError, RawObject, decode, encode
 from imagefs.oci.digest import Digest, DigestError
 from imagefs.oci.platform import Platform
+
+T = TypeVar("T")
 
 
 class Healthcheck(msgspec.Struct, frozen=True, rename="pascal"):
@@ -65,6 +67,7 @@ class _Config(msgspec.Struct, frozen=True):
     os: str = ""
     variant: str = ""
     os_version: str = msgspec.field(name="os.version", default="")
+    os_features: tuple[str, ...] = msgspec.field(name="os.features", default=())
     created: str | None = None
     author: str = ""
     config: RuntimeConfig | None = None
@@ -94,7 +97,7 @@ class ImageConfig:
     @classmethod
     def parse(cls, raw: bytes) -> ImageConfig:
         """The config in `raw`; raises DocumentError."""
-        parsed = decode(raw, _Config, "image config")
+        parsed = decode(raw, _Config, "image config", nulls=True)
         if not parsed.os or not parsed.architecture:
             raise DocumentError("image config: it names no os and architecture")
         if parsed.rootfs is None or parsed.rootfs.diff_ids is None:
@@ -107,7 +110,13 @@ class ImageConfig:
             raise DocumentError(f"image config: {error}") from None
         return cls(
             raw,
-            Platform(parsed.os, parsed.architecture, parsed.variant, parsed.os_version),
+            Platform(
+                parsed.os,
+                parsed.architecture,
+                parsed.variant,
+                parsed.os_version,
+                parsed.os_features,
+            ),
             parsed.created or "",
             parsed.author,
             parsed.config or RuntimeConfig(),
@@ -131,17 +140,16 @@ class ImageConfig:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The config as a JSON object, unknown fields included."""
-        return decode(self.raw, dict, "image config")
+        return decode(self.raw, dict[str, Any], "image config")
 
     def replace(self, changes: Mapping[str, Any]) -> ImageConfig:
         """A config with other top-level fields (None removes one); all else stays as it was."""
-        changed = {**self.document, **changes}
-        return self.parse(encode({k: v for k, v in changed.items() if v is not None}))
+        return self.parse(encode(_changed(self._fields, changes)))
 
     def with_config(self, changes: Mapping[str, Any]) -> ImageConfig:
         """A config whose `config` object has other fields (None removes one)."""
-        inner = {**(self.document.get("config") or {}), **changes}
-        return self.replace({"config": {k: v for k, v in inner.items() if v is not None}})
+        config = self._member("config", RawObject) or {}
+        return self.replace({"config": _changed(config, changes)})
 
     def with_layer(self, diff_id: Digest, history: History) -> ImageConfig:
         """The config of the image with one more layer on top."""
@@ -154,9 +162,34 @@ class ImageConfig:
         self, diff_ids: tuple[Digest, ...], history: tuple[History, ...]
     ) -> ImageConfig:
         """The config of the image with these layers instead."""
+        written = self._member("history", list[msgspec.Raw]) or []
+        rootfs = {"type": "layers", "diff_ids": [str(d) for d in diff_ids]}
         return self.replace(
             {
-                "rootfs": {"type": "layers", "diff_ids": [str(d) for d in diff_ids]},
-                "history": [msgspec.to_builtins(h) for h in history] or None,
+                "rootfs": _changed(self._member("rootfs", RawObject) or {}, rootfs),
+                "history": [_written(h, self.history, written) for h in history] or None,
             }
         )
+
+    @cached_property
+    def _fields(self) -> RawObject:
+        return decode(self.raw, RawObject, "image config")
+
+    def _member(self, name: str, kind: type[T]) -> T | None:
+        raw = self._fields.get(name)
+        if raw is None or bytes(raw) == b"null":
+            return None
+        return decode(raw, kind, f"image config: {name}")
+
+
+def _changed(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**fields, **changes}
+    return {k: v for k, v in merged.items() if v is not None}
+
+
+def _written(entry: History, known: tuple[History, ...], written: list[msgspec.Raw]) -> object:
+    """An entry of the original with its unknown fields, or a new one."""
+    for old, raw in zip(known, written, strict=True):
+        if old is entry:
+            return raw
+    return msgspec.to_builtins(entry)

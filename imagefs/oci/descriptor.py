@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,11 +11,13 @@ from typing import Any
 
 import msgspec
 
-from imagefs.oci.canonical import DocumentError
+from imagefs.oci.canonical import DocumentError, decode, sorted_map
 from imagefs.oci.digest import Digest, DigestError
 from imagefs.oci.platform import Platform
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}")  # RFC 6838, no parameters
+_SHOWN = 100
 
 
 class PlatformJSON(msgspec.Struct, frozen=True):
@@ -22,7 +26,7 @@ class PlatformJSON(msgspec.Struct, frozen=True):
     architecture: str
     os: str
     os_version: str = msgspec.field(name="os.version", default="")
-    os_features: tuple[str, ...] = msgspec.field(name="os.features", default=())
+    os_features: tuple[str, ...] | None = msgspec.field(name="os.features", default=None)
     variant: str = ""
 
 
@@ -31,7 +35,7 @@ class DescriptorJSON(msgspec.Struct, frozen=True, rename="camel"):
 
     digest: str
     size: int
-    media_type: str = ""
+    media_type: str
     annotations: dict[str, str] | None = None
     urls: tuple[str, ...] | None = None
     platform: PlatformJSON | None = None
@@ -46,11 +50,21 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default=_NOTHING, compare=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, compare=False)
     urls: tuple[str, ...] = field(default=(), compare=False)
     platform: Platform | None = field(default=None, compare=False)
     artifact_type: str = field(default="", compare=False)
     data: str | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, data: bytes, media_type: str) -> Descriptor:
+        """The descriptor of a blob that is at hand."""
+        return cls(media_type, Digest.of(data), len(data))
+
+    @classmethod
+    def parse(cls, raw: bytes, what: str = "descriptor") -> Descriptor:
+        """The descriptor in `raw`, a JSON object; raises DocumentError, which names `what`."""
+        return cls.from_json(decode(raw, DescriptorJSON, what), what)
 
     @classmethod
     def from_json(cls, parsed: DescriptorJSON, what: str) -> Descriptor:
@@ -61,6 +75,10 @@ class Descriptor:
             raise DocumentError(f"{what}: {error}") from None
         if not 0 <= parsed.size < 1 << 63:
             raise DocumentError(f"{what}: invalid size {parsed.size} of {digest}")
+        if not _MEDIA_TYPE.fullmatch(parsed.media_type):
+            raise DocumentError(f"{what}: invalid media type {parsed.media_type[:_SHOWN]!r}")
+        if parsed.data is not None:
+            _check_embedded(parsed.data, digest, parsed.size, what)
         return cls(
             parsed.media_type,
             digest,
@@ -82,7 +100,7 @@ class Descriptor:
         if self.urls:
             written["urls"] = list(self.urls)
         if self.annotations:
-            written["annotations"] = dict(sorted(self.annotations.items()))
+            written["annotations"] = sorted_map(self.annotations)
         if self.data is not None:
             written["data"] = self.data
         if self.platform is not None:
@@ -94,8 +112,21 @@ class Descriptor:
 
 def _platform(parsed: PlatformJSON) -> Platform:
     return Platform(
-        parsed.os, parsed.architecture, parsed.variant, parsed.os_version, parsed.os_features
+        parsed.os,
+        parsed.architecture,
+        parsed.variant,
+        parsed.os_version,
+        parsed.os_features or (),
     )
+
+
+def _check_embedded(text: str, digest: Digest, size: int, what: str) -> None:
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii.Error, or characters that aren't ASCII
+        raise DocumentError(f"{what}: embedded data is not base64") from None
+    if len(data) != size or Digest.of(data, digest.algorithm) != digest:
+        raise DocumentError(f"{what}: embedded data is not what its digest and size say")
 
 
 def _platform_json(platform: Platform) -> dict[str, Any]:

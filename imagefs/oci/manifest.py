@@ -14,23 +14,28 @@ from typing import Any
 import msgspec
 
 from imagefs.oci import media_types
-from imagefs.oci.canonical import DocumentError, decode, encode
+from imagefs.oci.canonical import DocumentError, RawObject, decode, encode, sorted_map
 from imagefs.oci.descriptor import Descriptor, DescriptorJSON
 from imagefs.oci.digest import Digest
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+_KEYS = frozenset({"layers", "manifests", "config", "mediaType", "schemaVersion", "fsLayers"})
+_LOWER_KEYS = frozenset(key.lower() for key in _KEYS)
+
+
 class Schema1Refused(DocumentError):
     """A Docker schema 1 manifest: it names no config and can't be verified as a whole."""
 
 
-class _Document(msgspec.Struct, frozen=True, rename="camel"):
+class _Fields(msgspec.Struct, frozen=True, rename="camel"):
     schema_version: int = 0
     media_type: str = ""
     config: DescriptorJSON | None = None
-    layers: tuple[DescriptorJSON, ...] | None = None
-    manifests: tuple[DescriptorJSON, ...] | None = None
+    # Go writes an empty list as null, which is not the same as saying nothing.
+    layers: tuple[DescriptorJSON, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    manifests: tuple[DescriptorJSON, ...] | msgspec.UnsetType | None = msgspec.UNSET
     annotations: dict[str, str] | None = None
     subject: DescriptorJSON | None = None
     artifact_type: str = ""
@@ -38,7 +43,7 @@ class _Document(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @dataclass(frozen=True)
-class _Raw:
+class _Document:
     raw: bytes
     media_type: str
 
@@ -54,12 +59,12 @@ class _Raw:
 
 
 @dataclass(frozen=True)
-class Manifest(_Raw):
+class Manifest(_Document):
     """An image: a config and its layers, lowest first."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    annotations: Mapping[str, str] = field(default_factory=dict)
     subject: Descriptor | None = None
     artifact_type: str = ""
 
@@ -83,17 +88,19 @@ class Manifest(_Raw):
         if subject is not None:
             document["subject"] = subject.to_json()
         if annotations:
-            document["annotations"] = dict(sorted(annotations.items()))
-        raw = encode(document)
-        return cls(raw, media_type, config, layers, annotations, subject, artifact_type)
+            document["annotations"] = sorted_map(annotations)
+        built = parse(encode(document), media_type)
+        if not isinstance(built, cls):
+            raise DocumentError(f"manifest: {media_type} is no manifest's media type")
+        return built
 
 
 @dataclass(frozen=True)
-class Index(_Raw):
+class Index(_Document):
     """A list of manifests, for several platforms as a rule."""
 
     manifests: tuple[Descriptor, ...]
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    annotations: Mapping[str, str] = field(default_factory=dict)
     subject: Descriptor | None = None
     artifact_type: str = ""
 
@@ -112,8 +119,11 @@ class Index(_Raw):
             "manifests": [manifest.to_json() for manifest in manifests],
         }
         if annotations:
-            document["annotations"] = dict(sorted(annotations.items()))
-        return cls(encode(document), media_type, manifests, annotations)
+            document["annotations"] = sorted_map(annotations)
+        built = parse(encode(document), media_type)
+        if not isinstance(built, cls):
+            raise DocumentError(f"index: {media_type} is no index's media type")
+        return built
 
 
 def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
@@ -124,27 +134,36 @@ def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
     """
     if media_type in media_types.SCHEMA1:
         raise _schema1()
-    document = decode(raw, _Document, "manifest")
+    _refuse_other_spellings(decode(raw, RawObject, "manifest"))
+    document = decode(raw, _Fields, "manifest")
     if document.schema_version == 1 or document.fs_layers is not None:
         raise _schema1()
     if document.schema_version != 2:
         raise DocumentError(f"manifest: schemaVersion {document.schema_version}, expected 2")
-    if document.manifests is not None and (document.layers is not None or document.config):
+    is_index = document.manifests is not msgspec.UNSET
+    if is_index and (document.layers is not msgspec.UNSET or document.config is not None):
         raise DocumentError("manifest: it has both layers and manifests: refused as ambiguous")
-    is_index = document.manifests is not None
     kind = _media_type(document.media_type, media_type, is_index)
     common = (
         MappingProxyType(document.annotations or {}),
         _optional(document.subject, "manifest: subject"),
         document.artifact_type,
     )
-    if document.manifests is not None:
-        listed = _descriptors(document.manifests, "index: manifest")
+    if document.manifests is not msgspec.UNSET:
+        listed = _descriptors(document.manifests or (), "index: manifest")
         return Index(raw, kind, listed, *common)
-    if document.config is None or document.layers is None:
+    if document.config is None or document.layers is msgspec.UNSET:
         raise DocumentError("manifest: neither an image (config and layers) nor an index")
     config = Descriptor.from_json(document.config, "manifest: config")
-    return Manifest(raw, kind, config, _descriptors(document.layers, "manifest: layer"), *common)
+    layers = _descriptors(document.layers or (), "manifest: layer")
+    return Manifest(raw, kind, config, layers, *common)
+
+
+def _refuse_other_spellings(document: RawObject) -> None:
+    # Go takes `Layers` for `layers`: one digest must not be two documents (CVE-2021-41190).
+    for key in document:
+        if key not in _KEYS and key.lower() in _LOWER_KEYS:
+            raise DocumentError(f"manifest: field {key!r} is spelt wrongly: refused as ambiguous")
 
 
 def _optional(parsed: DescriptorJSON | None, what: str) -> Descriptor | None:

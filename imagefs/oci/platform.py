@@ -34,7 +34,12 @@ _ARCHITECTURES = {
     "loongarch64": ("loong64", ""),
 }
 #: The variant that is meant where none is named.
-_DEFAULT_VARIANT = {"arm": "v7", "arm64": "v8"}
+_DEFAULT_VARIANT = {"arm": "v7"}
+
+
+_SYSTEMS = frozenset({"darwin", "freebsd", "linux", "windows"})
+#: Levels have one or two digits; what is longer is a name.
+_LEVEL = re.compile(r"v[0-9]{1,2}")
 
 
 class PlatformError(InvalidInputError):
@@ -57,11 +62,16 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`OS/ARCH[/VARIANT]` or `ARCH[/VARIANT]`, normalised; raises PlatformError."""
+        """`OS/ARCH[/VARIANT]`, `ARCH` (of linux) or `OS` (on the host's architecture), normalised.
+
+        Raises PlatformError.
+        """
         parts = text.split("/")
         if not all(_PART.fullmatch(part) for part in parts) or len(parts) > 3:
             raise PlatformError(f"invalid platform {text[:80]!r}: expected OS/ARCH[/VARIANT]")
-        if len(parts) == 1:
+        if len(parts) == 1 and _normal(text, "")[0] in _SYSTEMS:
+            parts += [part for part in (host().architecture, host().variant) if part]
+        elif len(parts) == 1:
             parts.insert(0, "linux")
         return cls(*_normal(*parts))
 
@@ -79,7 +89,7 @@ def _normal(os_: str, architecture: str, variant: str = "") -> tuple[str, str, s
     os_ = {"macos": "darwin"}.get(os_, os_)
     architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
     variant = variant or implied
-    if variant.isdigit():
+    if variant.isdecimal() and variant.isascii():
         variant = "v" + variant
     if architecture == "arm64" and variant == "v8":
         variant = ""
@@ -99,24 +109,21 @@ def fallbacks(wanted: Platform) -> Iterable[Platform]:
     wanted = wanted.normal()
     variants = [wanted.variant]
     if wanted.architecture == "arm":
-        top = (wanted.variant or _DEFAULT_VARIANT["arm"])[1:]
-        if top.isdigit():
-            variants = [f"v{n}" for n in range(int(top), 4, -1)] + [""]
-    elif wanted.variant:
-        top = wanted.variant[1:]
-        if top.isdigit():
-            variants = [f"v{n}" for n in range(int(top), 1, -1)] + [""]
+        top = wanted.variant or _DEFAULT_VARIANT["arm"]
+        if _LEVEL.fullmatch(top):
+            variants = [f"v{n}" for n in range(int(top[1:]), 4, -1)] + [""]
+    elif _LEVEL.fullmatch(wanted.variant):
+        variants = [f"v{n}" for n in range(int(wanted.variant[1:]), 1, -1)] + [""]
     for variant in variants:
         yield Platform(*_normal(wanted.os, wanted.architecture, variant))
 
 
 def choose(index: Index, wanted: Platform) -> Descriptor:
     """The first entry of `index` that suits `wanted` best; raises NoSuchPlatform."""
-    entries = [m for m in index.manifests if m.platform is not None]
+    entries = [(m, m.platform) for m in index.manifests if m.platform is not None]
     for candidate in fallbacks(wanted):
-        for entry in entries:
-            assert entry.platform is not None
-            have = entry.platform.normal()
+        for entry, platform in entries:
+            have = platform.normal()
             if (have.os, have.architecture, have.variant) == (
                 candidate.os,
                 candidate.architecture,
@@ -125,5 +132,6 @@ def choose(index: Index, wanted: Platform) -> Descriptor:
                 return entry
     if len(index.manifests) == 1 and not entries:
         return index.manifests[0]
-    there = ", ".join(sorted({str(m.platform) for m in entries})) or "no platform"
+    names = {ascii(str(platform))[1:-1] for _, platform in entries} - {"unknown/unknown"}
+    there = ", ".join(sorted(names)) or "no platform"
     raise NoSuchPlatform(f"no image for platform {wanted} in index {index.digest}: it has {there}")
