@@ -1,0 +1,1 @@
+"""The FUSE edge: translates pyfuse3's requests for the engine. Decides nothing itself."""

@@ -1,0 +1,1 @@
+"""Mounts: starting, listing and ending them, and the processes that keep them alive."""

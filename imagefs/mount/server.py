@@ -1,0 +1,124 @@
+"""The server process of one mount: answers FUSE, and may die at any moment. Never mounts.
+
+Started by the keeper with RUN KEEPER RESTARTS LINK [FUSE]: the mount's directory, the keeper's pid,
+how often servers were restarted, a descriptor to talk to the keeper, and the mounted /dev/fuse. The
+first server is started before there is a mount: it imports everything, then waits for FUSE on LINK.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from imagefs.errors import ImagefsError
+from imagefs.fuse import session
+from imagefs.fuse.ops import ImageOps
+from imagefs.fuse.reader import ContentReader
+from imagefs.mount.config import Config
+from imagefs.mount.keepers import KeeperLink
+from imagefs.system.mounts import mounts, raise_read_ahead
+from imagefs.tree import Tree
+from imagefs.upper import Engine, Journal, Squash, UpperDir
+from imagefs.upper.dialect import Dialect
+
+log = logging.getLogger("imagefs.server")
+
+READ_AHEAD_KIB = 1024
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a mount shows. `reader` is entered for as long as the server runs."""
+
+    tree: Tree
+    reader: AbstractAsyncContextManager[ContentReader]
+    upper: UpperDir | None = None
+    squash: Squash | None = None
+    dialect: Dialect | None = None
+    journal: bool = True
+
+
+Opener = Callable[[str], Contents]
+"""From what the configuration tells the server to what it serves. Raises ImagefsError."""
+
+
+def main(argv: list[str], opener: Opener) -> int:
+    """Serve until unmounted; the exit status is 0 then."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+    )
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run = Path(argv[0])
+    keeper_pid, restarts, link_fd = map(int, argv[1:4])
+    link = socket.socket(fileno=link_fd)
+    os.set_inheritable(link_fd, False)
+    fuse_fd = int(argv[4]) if len(argv) > 4 else _receive(link)
+    if fuse_fd < 0:
+        return 1  # no mount was wanted after all
+    os.set_inheritable(fuse_fd, False)
+    keeper = KeeperLink(run, link, keeper_pid, fuse_fd, restarts)
+    try:
+        trio.run(_serve, run, fuse_fd, keeper, opener)
+    except session.Gone:
+        pass
+    except ImagefsError as error:
+        log.error("%s", error)
+        keeper.say(f"error {error}")
+        return 1
+    except BaseException as error:
+        log.exception("the server ends")
+        keeper.say(f"error the file system server failed: {error!r}; see {run}/log")
+        return 1
+    keeper.say("bye")
+    return 0
+
+
+def _receive(link: socket.socket) -> int:
+    message, fds, _, _ = socket.recv_fds(link, 16, 1)
+    return fds[0] if message and fds else -1
+
+
+async def _serve(run: Path, fuse_fd: int, keeper: KeeperLink, opener: Opener) -> None:
+    config = Config.read(run)
+    contents = opener(config.told)
+    journal = None
+    if contents.upper is not None:
+        journal = Journal(run / "journal", enabled=contents.journal)
+    engine = Engine(contents.tree, contents.upper, journal, contents.squash, contents.dialect)
+    resumed = (run / "init").exists()
+    init_request = session.read_init(fuse_fd, run / "init")
+    if resumed:
+        pending = session.drain(fuse_fd)
+        engine.resume(pending.resent, pending.forgets)
+        log.info("took over: %d requests wait again", len(pending.resent))
+    else:
+        engine.begin()
+    attachment = session.Attachment(fuse_fd, init_request)
+    async with contents.reader as reader, trio.open_nursery() as nursery:
+        upper = contents.upper.upper if contents.upper else None
+        ops = ImageOps(engine, reader, upper, attachment.attach)
+        nursery.start_soon(keeper.watch)
+        nursery.start_soon(_announce, attachment, keeper, config)
+        await session.serve(ops, attachment, journal)
+        nursery.cancel_scope.cancel()
+    engine.close()
+
+
+async def _announce(attachment: session.Attachment, keeper: KeeperLink, config: Config) -> None:
+    """Once INIT is answered a first look-up works."""
+    await attachment.attached.wait()
+    for mount in mounts():
+        if mount.source == os.fsencode(config.source):
+            raise_read_ahead(mount.device, READ_AHEAD_KIB)
+    keeper.say("ready")
