@@ -59,17 +59,25 @@ class LayerDiff:
 
     Deleted names become whiteouts, never opaque directories. If one name of a file is in the layer
     all are, so that no hard link points out of it. `warnings` says what layers cannot hold and is
-    left out: sockets, and names that begin with `.wh.`. Use as a context manager.
+    left out: sockets, and names that begin with `.wh.`. With `whole` everything counts as added,
+    for an image of one layer. Use as a context manager.
     """
 
-    def __init__(self, tree: Tree, upper: UpperDir, dialect: Dialect | None = None) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        upper: UpperDir,
+        dialect: Dialect | None = None,
+        *,
+        whole: bool = False,
+    ) -> None:
         self.engine = Engine(tree, upper, dialect=dialect)
         self.engine.look()
         self.tree = tree
         self.view = self.engine.view
         self.warnings: list[str] = []
         self.found: dict[bytes, _Found] = {}
-        self._compare()
+        self._compare(0 if whole else ROOT)
         self._add_parents()
 
     def __enter__(self) -> LayerDiff:
@@ -80,9 +88,9 @@ class LayerDiff:
 
     # -- comparing
 
-    def _compare(self) -> None:
-        todo = [(ROOT, ROOT, b"")]
-        if self._differs(ROOT, ROOT):
+    def _compare(self, root: int) -> None:
+        todo = [(ROOT, root, b"")]
+        if not root or self._differs(ROOT, ROOT):
             self.found[b""] = _Found("C", ROOT)
         while todo:
             ino, below, prefix = todo.pop()
