@@ -69,5 +69,5 @@ def _entry(entry: bytes) -> tuple[int, int, int] | None:
     if not name.isdigit():
         return None
     if int(name) >= _NO_ID:
-        raise ValueError(f"{entry!r} has a number that is too big")
+        raise ValueError(f"{entry!r} is no ACL entry: its number is too big")
     return named_tag, bits, int(name)

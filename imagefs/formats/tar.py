@@ -5,8 +5,9 @@ and returns where it stopped:
 
     state        takes                                    goes to
     _header      one 512-byte block                       all but _trailer
-    _gather      payload of L, K, x, g; a sparse map      _skip (its padding), or _content
+    _gather      payload of L, K, x, g                    _skip (its padding), _header
     _sparse      continuation blocks of an S header       _content
+    _sparse_text the map that leads content in PAX 1.0    _content
     _content     the runs of data of a regular file       _skip, _header
     _skip        padding, and payload that nobody needs   _header
     _ended       the block after a first block of zeros   _trailer
@@ -25,11 +26,11 @@ from typing import NoReturn, Protocol
 
 from imagefs.formats import pax, tarheader
 from imagefs.formats.index import DATA_ALIGNMENT, Buffer, Entry, FormatError
+from imagefs.formats.sparse import MapText, check_runs
 from imagefs.formats.tarfields import BLOCK, ZERO_BLOCK, number, text
 
 #: Bound of a long name or an extended header, as in Go.
 EXTENSION_MAX = 1 << 20
-_SPARSE_MAP_MAX = 16 << 20
 #: EROFS addresses 2**32 blocks of 4 KiB.
 DATA_MAX = 1 << 44
 _FOREIGN = {
@@ -78,7 +79,8 @@ class TarParser:
         self._runs: Iterator[tuple[int, int]] = iter(())
         self._payload = 0
         self._padding = 0
-        self._sparse_entry: Entry | None = None
+        self._sparse_size = 0
+        self._map_text = MapText()
         self._sparse_runs: pax.Runs = []
 
     @property
@@ -266,10 +268,11 @@ class TarParser:
         self._events.entry(entry)
         self._payload = payload
         self._padding = -payload % BLOCK
-        self._sparse_entry = entry
+        self._sparse_size = size
+        self._run_at = entry.data_offset
         runs = tarheader.sparse_header_runs(block) if old else pax.sparse_map(more.pax)
         if runs is None:
-            self._left = 0
+            self._map_text = MapText()
             self._step = self._sparse_text
             return
         self._sparse_runs = runs
@@ -297,36 +300,24 @@ class TarParser:
         if block is None:
             return position
         self._events.skeleton(block)
-        self._gathered += block
-        self._left += block.count(b"\n")
         self._payload -= BLOCK
         try:
-            if self._payload < 0 or len(self._gathered) > _SPARSE_MAP_MAX:
+            if self._payload < 0:
                 raise ValueError("the sparse map does not end")
-            count = pax.integer(bytes(self._gathered[: self._gathered.find(b"\n", 0, BLOCK)]))
-            if self._left > 2 * count:
-                lines = bytes(self._gathered).split(b"\n", 1 + 2 * count)
-                self._gathered = bytearray()
-                self._sparse_runs = pax.paired([pax.integer(line) for line in lines[1:-1]])
+            runs = self._map_text.add(block)
+            if runs is not None:
+                self._sparse_runs = runs
                 self._start_runs()
+            elif not self._payload:
+                raise ValueError("the sparse map does not end")
         except ValueError as error:
             self._fail(error)
         return position
 
     def _start_runs(self) -> None:
-        entry = self._sparse_entry
-        if entry is None:
-            raise ValueError("a sparse map without a file")
-        reached = total = 0
-        for offset, length in self._sparse_runs:
-            if offset < reached or length < 0 or offset + length > entry.size:
-                raise ValueError("the sparse map is out of order or reaches beyond the file")
-            reached = offset + length
-            total += length
-        if total != self._payload:
-            raise ValueError("the sparse map and the content differ in size")
-        base = entry.data_offset
-        self._runs = ((base + offset, length) for offset, length in self._sparse_runs if length)
+        check_runs(self._sparse_runs, self._sparse_size, self._payload)
+        base = self._run_at
+        self._runs = iter([(base + at, length) for at, length in self._sparse_runs if length])
         self._sparse_runs = []
         self._next_run()
 
