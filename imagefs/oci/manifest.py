@@ -39,7 +39,6 @@ class _Fields(msgspec.Struct, frozen=True, rename="camel"):
     annotations: dict[str, str] | None = None
     subject: DescriptorJSON | None = None
     artifact_type: str = ""
-    fs_layers: msgspec.Raw | None = None
 
 
 @dataclass(frozen=True)
@@ -134,9 +133,10 @@ def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
     """
     if media_type in media_types.SCHEMA1:
         raise _schema1()
-    _refuse_other_spellings(decode(raw, RawObject, "manifest"))
+    members = decode(raw, RawObject, "manifest")
+    _refuse_other_spellings(members)
     document = decode(raw, _Fields, "manifest")
-    if document.schema_version == 1 or document.fs_layers is not None:
+    if document.schema_version == 1 or "fsLayers" in members:
         raise _schema1()
     if document.schema_version != 2:
         raise DocumentError(f"manifest: schemaVersion {document.schema_version}, expected 2")

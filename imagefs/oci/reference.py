@@ -59,7 +59,7 @@ class Reference:
                 "must be lower case" if lower != path and _PATH.fullmatch(lower) else "is invalid"
             )
             raise _bad(text, f"the repository name {hint}")
-        if len(domain) + 1 + len(path) > _NAME_LIMIT:
+        if len(head + slash + last) > _NAME_LIMIT:
             raise _bad(text, f"the name has more than {_NAME_LIMIT} characters")
         return cls(domain, path, tag if colon else None, digest)
 
