@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from imagefs.testing.upper_ops import Operation
-from imagefs.upper import backing, copyup, names
+from imagefs.upper import backing, copyup, moves, names
 from imagefs.upper.journal import Journal
 
 _CALLS = [
@@ -63,7 +63,7 @@ def faults(at: int, kill: bool) -> Iterator[Faults]:
     """Everything the engine changes inside goes through a `Faults`."""
     made = Faults(at, kill)
     places: list[tuple[Any, str]] = [(os, name) for name in _CALLS]
-    places += [(module, "renameat2") for module in (backing, copyup, names)]
+    places += [(module, "renameat2") for module in (backing, copyup, moves, names)]
     saved = [(place, name, getattr(place, name)) for place, name in places]
     journal: list[tuple[Any, str, Any]] = [
         (Journal, name, getattr(Journal, name)) for name in ("intend", "clear")

@@ -21,12 +21,13 @@ from imagefs.upper.copyup import FileCopyUp, Lifter
 from imagefs.upper.dialect import Dialect, Meta, OverlayDialect
 from imagefs.upper.journal import Journal
 from imagefs.upper.load import Loader
+from imagefs.upper.moves import Moves
 from imagefs.upper.names import NAME_MAX, Names, check_name, fail
+from imagefs.upper.stats import BLOCK, Stats
 from imagefs.upper.types import Caller, CopyUp, DirEntry, SetAttr, Squash, Stat
 from imagefs.upper.upperdir import UpperDir
 from imagefs.upper.view import Node, View
-
-_BLOCK = 4096
+from imagefs.upper.xattrs import Xattrs
 
 
 class Engine:
@@ -56,6 +57,9 @@ class Engine:
             self._backing = Backing(upper, self._dialect, self.view, journal)
             self._lifter = Lifter(self._backing)
             self._names = Names(self._backing, self._lifter, journal)
+            self._moves = Moves(self._names)
+            self._xattrs = Xattrs(self._names, self._lifter)
+        self._stats = Stats(self.view, self._backing if upper is not None else None, squash)
 
     # -- life
 
@@ -125,7 +129,7 @@ class Engine:
         if not ino:
             check_name(name)
             raise fail(errno.ENOENT)
-        return self._stat(ino)
+        return self._stats.stat(ino)
 
     def parent(self, ino: int) -> int:
         """The directory that holds the directory `ino` (the root's is itself)."""
@@ -135,7 +139,7 @@ class Engine:
     def getattr(self, ino: int) -> Stat:
         """ESTALE for an object that is gone. `nlink` 0: it has no name any more."""
         self._known(ino)
-        return self._stat(ino)
+        return self._stats.stat(ino)
 
     def readlink(self, ino: int) -> bytes:
         """The target of a symlink. EINVAL for anything else."""
@@ -161,16 +165,16 @@ class Engine:
 
     def _rows(self, rows: list[tuple[int, bytes, int]]) -> Iterator[DirEntry]:
         for cookie, name, ino in rows:
-            yield DirEntry(name, self._stat(ino), cookie)
+            yield DirEntry(name, self._stats.stat(ino), cookie)
 
     def statvfs(self) -> os.statvfs_result:
         """The upper's file system; read-only: the image's own size, and nothing free."""
         if self._upper is not None:
             return os.fstatvfs(self._upper.root)
         if self._statvfs is None:
-            used = -(-self.tree.size // _BLOCK)
+            used = -(-self.tree.size // BLOCK)
             read_only = 1
-            row = (_BLOCK, _BLOCK, used, 0, 0, self.tree.count, 0, 0, read_only, NAME_MAX)
+            row = (BLOCK, BLOCK, used, 0, 0, self.tree.count, 0, 0, read_only, NAME_MAX)
             self._statvfs = os.statvfs_result(row)
         return self._statvfs
 
@@ -185,47 +189,6 @@ class Engine:
         self._known(ino)
         if not self.view.is_dir(ino):
             raise fail(errno.ENOTDIR)
-
-    def _stat(self, ino: int) -> Stat:
-        node = self._known(ino)
-        st = self._lower_stat(ino) if node is None else self._upper_stat(node)
-        if self._squash is not None:
-            st = st._replace(uid=self._squash.uid, gid=self._squash.gid)
-        return st
-
-    def _lower_stat(self, ino: int) -> Stat:
-        attr = self.tree.attr(ino)
-        nlink = attr.nlink
-        if ino != ROOT and self.view.nodes[ROOT].entries:  # something was changed
-            names = self.view.lower_names(ino)
-            nlink = len(names) if attr.kind != stat.S_IFDIR else nlink if names else 0
-        blocks = -(-attr.size // 512) if attr.kind == stat.S_IFREG else 0
-        return Stat(
-            ino,
-            attr.kind | attr.mode,
-            nlink,
-            attr.uid,
-            attr.gid,
-            attr.rdev,
-            attr.size,
-            attr.mtime_ns,
-            attr.mtime_ns,
-            attr.mtime_ns,
-            _BLOCK,
-            blocks,
-        )
-
-    def _upper_stat(self, node: Node) -> Stat:
-        st = self._backing.stat(node)._replace(ino=node.ino)
-        if node.orphan:
-            return st._replace(nlink=0)
-        if node.kind == stat.S_IFDIR:
-            return st._replace(nlink=2 + node.subdirs)
-        st = st._replace(nlink=len(node.names))
-        if node.metacopy:
-            mtime = st.mtime_ns if node.filling is None else node.filling
-            st = st._replace(mtime_ns=mtime, blocks=-(-st.size // 512))
-        return st
 
     # -- attributes
 
@@ -250,7 +213,7 @@ class Engine:
             self._dialect.chmod(*self._backing.place(node), change.mode)
         if change.atime_ns is not None or change.mtime_ns is not None:
             self._set_times(node, change)
-        return self._stat(ino)
+        return self._stats.stat(ino)
 
     def _truncate(self, ino: int, size: int) -> None:
         if self.view.kind(ino) != stat.S_IFREG:
@@ -287,63 +250,34 @@ class Engine:
     def getxattr(self, ino: int, name: bytes, caller: Caller) -> bytes:
         """The value; ENODATA where there is none.
 
-        A resent XATTR_CREATE is told ENODATA: pyfuse3 asks before it sets."""
+        A resent XATTR_CREATE is told ENODATA: pyfuse3 asks before it sets.
+        """
         node = self._known(ino)
-        if self._resent_create(ino, name, caller):
+        if node is not None and self._xattrs.resent_create(ino, name, caller):
             raise fail(errno.ENODATA)
-        if node is None:
-            value = self.tree.xattrs(ino).get(name)
-            if value is None:
-                raise fail(errno.ENODATA)
-            return value
-        stored = self._dialect.stored_xattr(name)
-        return os.getxattr(self._backing.path(node), stored, follow_symlinks=False)
-
-    def _resent_create(self, ino: int, name: bytes, caller: Caller) -> bool:
-        old = self._journal.old if self._journal else ()
-        return any(
-            i.thread == caller.pid
-            and i.operation == "setxattr"
-            and i.args[:2] == (ino, name)
-            and bool(i.note["absent"])
-            for i in old
-        )
+        if node is not None:
+            return self._xattrs.get(node, name)
+        value = self.tree.xattrs(ino).get(name)
+        if value is None:
+            raise fail(errno.ENODATA)
+        return value
 
     def setxattr(self, ino: int, name: bytes, value: bytes, caller: Caller) -> None:
         """Set, whether it is there or not."""
         self._write()
         self._known(ino)
-        node = self._lifter.up(ino)
-        if self._names.redo(caller, "setxattr", (ino, name, value)) is None:
-            absent = int(name not in self.listxattr(ino))
-            self._names.intend(caller, "setxattr", (ino, name, value), {"absent": absent})
-        stored = self._dialect.stored_xattr(name)
-        os.setxattr(self._backing.path(node), stored, value, follow_symlinks=False)
+        self._xattrs.set(ino, name, value, caller)
 
     def removexattr(self, ino: int, name: bytes, caller: Caller) -> None:
         """ENODATA where there is none."""
         self._write()
         self._known(ino)
-        again = self._names.redo(caller, "removexattr", (ino, name)) is not None
-        if not again:
-            self.getxattr(ino, name, caller)
-            self._names.intend(caller, "removexattr", (ino, name), {})
-        node = self._lifter.up(ino)
-        stored = self._dialect.stored_xattr(name)
-        try:
-            os.removexattr(self._backing.path(node), stored, follow_symlinks=False)
-        except OSError as error:
-            if not again or error.errno != errno.ENODATA:
-                raise
+        self._xattrs.remove(ino, name, caller)
 
     def listxattr(self, ino: int) -> list[bytes]:
         """Names, sorted; the overlay's own are not shown."""
         node = self._known(ino)
-        if node is None:
-            return sorted(self.tree.xattrs(ino))
-        stored = os.listxattr(self._backing.path(node), follow_symlinks=False)
-        shown = (self._dialect.shown_xattr(os.fsencode(name)) for name in stored)
-        return sorted(name for name in shown if name is not None)
+        return sorted(self.tree.xattrs(ino) if node is None else self._xattrs.list(node))
 
     # -- names
 
@@ -363,7 +297,7 @@ class Engine:
         self._write()
         self._known(parent)
         args = (parent, name, *more)
-        return self._stat(self._names.make(operation, args, parent, name, meta, caller))
+        return self._stats.stat(self._names.make(operation, args, parent, name, meta, caller))
 
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Stat:
         """Make a directory; the umask, set-group-id and default ACLs are applied here."""
@@ -389,7 +323,7 @@ class Engine:
         if found and not flags & os.O_EXCL:
             if self._journal:
                 self._journal.redo(caller.pid, "create", (parent, name, mode, flags))
-            return self._stat(found)
+            return self._stats.stat(found)
         meta = self._owned(stat.S_IFREG | stat.S_IMODE(mode), caller)
         return self._make("create", parent, name, meta, caller, mode, flags)
 
@@ -399,7 +333,7 @@ class Engine:
         self._known(ino)
         self._known(parent)
         self._names.link(ino, parent, name, caller)
-        return self._stat(ino)
+        return self._stats.stat(ino)
 
     def unlink(self, parent: int, name: bytes, caller: Caller) -> None:
         """Take a name away; the object lives on until it is forgotten."""
@@ -426,7 +360,7 @@ class Engine:
         self._write()
         self._directory(parent)
         self._directory(new_parent)
-        self._names.rename(parent, name, new_parent, new_name, flags, caller)
+        self._moves.rename(parent, name, new_parent, new_name, flags, caller)
 
     # -- data
 

@@ -1,4 +1,4 @@
-"""The operations on names: make, link, remove, rename. Each has one atomic step that shows.
+"""The operations on names: make, link and remove (rename: `moves`). Each shows in one atomic step.
 
 What a step needs is prepared in `made/` or `orphans/` before it; what it leaves over is deleted
 after it, or by the next start. An intent in the journal lets a new server see whether the step
@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from imagefs.system.renames import EXCHANGE, NOREPLACE, WHITEOUT, renameat2
+from imagefs.system.renames import EXCHANGE, NOREPLACE, renameat2
 from imagefs.upper.backing import Backing, Place
 from imagefs.upper.copyup import Lifter
 from imagefs.upper.dialect import WHITEOUT_RDEV, Meta
@@ -30,7 +30,7 @@ def fail(code: int) -> OSError:
 
 
 class Names:
-    """Changes to the merged tree's names."""
+    """Changes to the merged tree's names, and the journal of them."""
 
     def __init__(self, backing: Backing, lifter: Lifter, journal: Journal | None) -> None:
         self.backing = backing
@@ -206,158 +206,16 @@ class Names:
         self.view.put(parent, name, HIDDEN if covers else None)
         del node.names[parent, name]
         if last:
-            self._orphan(node)
+            self.orphan(node)
         elif covers:
             self.backing.drop(aside)
 
-    def _orphan(self, node: Node) -> None:
+    def orphan(self, node: Node) -> None:
+        """The node's last name is gone, and it lies in `orphans/`."""
         node.orphan = True
         if node.kind == stat.S_IFDIR:
             node.entries.clear()
             node.lower = node.subdirs = 0
-
-    # -- renaming
-
-    def rename(
-        self,
-        parent: int,
-        name: bytes,
-        new_parent: int,
-        new_name: bytes,
-        flags: int,
-        caller: Caller,
-    ) -> None:
-        """renameat2(2) with NOREPLACE or EXCHANGE."""
-        args: Args = (parent, name, new_parent, new_name, flags)
-        note = self.redo(caller, "rename", args)
-        ino, target = self.view.entry(parent, name), self.view.entry(new_parent, new_name)
-        if note is not None and ino != note["from"]:
-            return
-        self._check_rename(ino, target, parent, new_parent, new_name, flags)
-        if ino == target:
-            return
-        for directory in (parent, new_parent):
-            if self.lifter.up(directory).orphan:
-                raise fail(errno.ENOENT)
-        node = self.lifter.up(ino)
-        self._prepare_move(node, new_parent, new_name)
-        if flags & EXCHANGE:
-            other = self.lifter.up(target)
-            self._prepare_move(other, parent, name)
-            self.intend(caller, "rename", args, {"from": ino})
-            self._exchange(node, other, (parent, name), (new_parent, new_name))
-        else:
-            self.intend(caller, "rename", args, {"from": ino})
-            self._replace(node, (parent, name), (new_parent, new_name))
-
-    def _check_rename(
-        self, ino: int, target: int, parent: int, new_parent: int, new_name: bytes, flags: int
-    ) -> None:
-        if flags not in (0, NOREPLACE, EXCHANGE):
-            raise fail(errno.EINVAL)
-        check_name(new_name)
-        if not ino or (flags & EXCHANGE and not target):
-            raise fail(errno.ENOENT)
-        if flags & NOREPLACE and target:
-            raise fail(errno.EEXIST)
-        if self._above(ino, new_parent):
-            raise fail(errno.EINVAL)
-        if target and self._above(target, parent):
-            raise fail(errno.EINVAL if flags & EXCHANGE else errno.ENOTEMPTY)
-        if not target or target == ino or flags & EXCHANGE:
-            return
-        if not self.view.is_dir(target):
-            if self.view.is_dir(ino):
-                raise fail(errno.ENOTDIR)
-        elif not self.view.is_dir(ino):
-            raise fail(errno.EISDIR)
-        elif not self.view.empty(target):
-            raise fail(errno.ENOTEMPTY)
-
-    def _above(self, ino: int, directory: int) -> bool:
-        if not self.view.is_dir(ino):
-            return False
-        while directory != ino:
-            above = self.view.parent(directory)
-            if above == directory:
-                return False
-            directory = above
-        return True
-
-    def _prepare_move(self, node: Node, new_parent: int, new_name: bytes) -> None:
-        """Make the object mean the same at its new place."""
-        self.lifter.redirect(node)
-        pure = node.kind == stat.S_IFDIR and not node.lower
-        if pure and self.view.lower_entry(new_parent, new_name):
-            self.lifter.opaque(node)
-
-    def _exchange(
-        self, node: Node, other: Node, here: tuple[int, bytes], there: tuple[int, bytes]
-    ) -> None:
-        old = self.backing.dir_fd(here[0]), here[1]
-        new = self.backing.dir_fd(there[0]), there[1]
-        renameat2(*old, *new, EXCHANGE)
-        del node.names[here]
-        del other.names[there]
-        self.view.name(node, *there)
-        self.view.name(other, *here)
-
-    def _replace(self, node: Node, here: tuple[int, bytes], there: tuple[int, bytes]) -> None:
-        leave = bool(self.view.lower_entry(*here))
-        found = self.view.nodes[there[0]].entries.get(there[1])  # in the upper
-        victim = self.view.nodes.get(found) if found else None
-        old = self.backing.dir_fd(here[0]), here[1]
-        new = self.backing.dir_fd(there[0]), there[1]
-        if found == HIDDEN and node.kind == stat.S_IFDIR:
-            renameat2(*old, *new, EXCHANGE)  # and so the whiteout comes here
-            if not leave:
-                leave = not self.backing.drop(old)
-        elif victim is None:
-            renameat2(*old, *new, WHITEOUT if leave else 0)
-        else:
-            self._rename_over(old, new, victim, WHITEOUT if leave else 0)
-        self.view.put(*here, HIDDEN if leave else None)
-        del node.names[here]
-        self.view.name(node, *there)
-        if victim is not None:
-            self._replaced(victim, there)
-
-    def _rename_over(self, old: Place, new: Place, victim: Node, flags: int) -> None:
-        """Rename onto an upper object; if it may live on in open descriptors, keep it."""
-        if victim.kind == stat.S_IFDIR:
-            self._clear(victim)
-            renameat2(*old, *new, flags)
-            return
-        if len(victim.names) > 1:
-            renameat2(*old, *new, flags)
-            return
-        if victim.lower != victim.ino:
-            self.lifter.redirect(victim)
-        aside = self.backing.orphan_place(victim.ino)
-        os.link(new[1], aside[1], src_dir_fd=new[0], dst_dir_fd=aside[0], follow_symlinks=False)
-        try:
-            renameat2(*old, *new, flags)
-        except OSError:
-            self.backing.drop(aside)
-            raise
-
-    def _clear(self, node: Node) -> None:
-        """Take the whiteouts out of a directory that is empty to its users."""
-        if not node.entries:
-            return
-        self.lifter.opaque(node)
-        dir_fd = self.backing.dir_fd(node.ino)
-        for name in list(node.entries):
-            os.unlink(name, dir_fd=dir_fd)
-            self.view.put(node.ino, name, None)
-
-    def _replaced(self, victim: Node, there: tuple[int, bytes]) -> None:
-        del victim.names[there]
-        if victim.kind == stat.S_IFDIR:
-            del self.view.nodes[victim.ino]
-            self.backing.forget(victim.ino)
-        elif not victim.names:
-            self._orphan(victim)
 
 
 def check_name(name: bytes) -> None:
