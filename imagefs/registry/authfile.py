@@ -39,7 +39,7 @@ class AuthFile:
         if not isinstance(document, dict):
             raise ConfigError(f"{where}: expected a JSON object")
         for key in ("auths", "credHelpers"):
-            if not isinstance(document.get(key) or {}, dict):
+            if not isinstance(document.get(key, {}), dict | None):
                 raise ConfigError(f"{where}: {key} is not an object")
         return cls(where, document)
 

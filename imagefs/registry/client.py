@@ -161,6 +161,10 @@ class RegistryClient:
         """One GET without credentials of a URL that a redirect led to earlier."""
         return await self._http.get("GET", url, fields, None)
 
+    def is_own(self, url: str) -> bool:
+        """Whether `url` is at the registry itself, so that it needs the registry's credentials."""
+        return origin(url) == origin(f"{self._base}/")
+
     def url(self, path: str) -> str:
         """`path` as a URL; one that the registry gave us must be http(s)."""
         if path.startswith("/"):
@@ -221,7 +225,7 @@ class RegistryClient:
         timeout: float,  # noqa: ASYNC109 - handed on
     ) -> Response:
         authorization = None
-        if origin(url) == origin(f"{self._base}/"):
+        if self.is_own(url):
             authorization = await self._authorization(repository, scopes)
         if method in ("GET", "HEAD"):
             return await self._http.get(method, url, fields, authorization)

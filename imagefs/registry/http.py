@@ -18,6 +18,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
+from contextlib import aclosing
 from urllib.parse import urljoin
 
 import httpx2
@@ -92,10 +93,11 @@ class Response:
         """The whole body, then closed; raises BadResponse if it has more than `limit` bytes."""
         try:
             body = bytearray()
-            async for piece in self.pieces():
-                body += piece
-                if len(body) > limit:
-                    raise BadResponse(f"{self._host}: the answer is larger than {limit} bytes")
+            async with aclosing(self.pieces()) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > limit:
+                        raise BadResponse(f"{self._host}: the answer is larger than {limit} bytes")
             return bytes(body)
         finally:
             await self.aclose()

@@ -156,7 +156,6 @@ class Place:
                 # Such URLs are signed and expire: the registry makes a new one.
                 self._resolved.pop(ref.digest, None)
                 await response.aclose()
-        asked = f"/v2/{self.repository}/blobs/{ref.digest}"
         response = await self.call(
             "GET",
             f"/blobs/{ref.digest}",
@@ -165,7 +164,7 @@ class Place:
             fields=fields,
             attempts=attempts,
         )
-        if response.url != self.client.url(asked):
+        if not self.client.is_own(response.url):
             self._resolved[ref.digest] = response.url
             if len(self._resolved) > _MAX_RESOLVED:
                 self._resolved.popitem(last=False)

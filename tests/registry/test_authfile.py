@@ -28,11 +28,11 @@ def user_of(file: AuthFile, key: str) -> str | None:
 
 
 def test_the_longest_key_wins() -> None:
-    keys = ("reg:5000", "reg:5000/team", "reg:5000/team/app")
-    file = parsed({"auths": {key: entry(key, "p") for key in keys}})
-    assert user_of(file, "reg:5000/team/app") == "reg:5000/team/app"
-    assert user_of(file, "reg:5000/team/application") == "reg:5000/team"
-    assert user_of(file, "reg:5000/other") == "reg:5000"
+    keys = {"reg:5000": "host", "reg:5000/team": "team", "reg:5000/team/app": "app"}
+    file = parsed({"auths": {key: entry(user, "p") for key, user in keys.items()}})
+    assert user_of(file, "reg:5000/team/app") == "app"
+    assert user_of(file, "reg:5000/team/application") == "team"
+    assert user_of(file, "reg:5000/other") == "host"
     assert user_of(file, "reg/team/app") is None
 
 
