@@ -95,14 +95,15 @@ class LayerFetcher:
                 await self._fetch(chunks)
             except ImagefsError as error:
                 now = trio.current_time()
-                if self._failing_since is None:
-                    self._failing_since = now
-                    log.warning("%s; trying again for %.0f s", error, self.budget)
+                new = self._failing_since is None
+                self._failing_since = now if self._failing_since is None else self._failing_since
                 left = self._failing_since + self.budget - now
                 if not error.retryable or left <= 0:
                     raise ContentUnavailable(
                         f"layer {self.layer.index.blob_digest}: its bytes can't be had: {error}"
                     ) from error
+                if new:
+                    log.warning("%s; trying again for %.0f s", error, left)
                 await trio.sleep(min(pause, left))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import trio
 
 from imagefs.content.scan import scan_layer
 from imagefs.content.tasks import tasks
-from imagefs.errors import InvalidInputError
+from imagefs.image.documents import Documents, ImageError
 from imagefs.image.progress import Progress, Silent
 from imagefs.oci.config import ImageConfig
 from imagefs.oci.descriptor import Descriptor
@@ -18,26 +18,6 @@ from imagefs.store import Image, LayerKey, Store
 from imagefs.transport import ImageSource
 
 _LAYERS_AT_ONCE = 2
-
-
-class ImageError(InvalidInputError):
-    """An image whose documents do not fit together."""
-
-
-@dataclass(frozen=True)
-class Documents:
-    """The manifest chosen for a platform, and its config: both verified, raw bytes kept."""
-
-    manifest: Manifest
-    config: ImageConfig
-
-    def __post_init__(self) -> None:
-        layers, diff_ids = len(self.manifest.layers), len(self.config.rootfs.diff_ids)
-        if layers != diff_ids:
-            raise ImageError(
-                f"image {self.manifest.digest}: its manifest has {layers} layers, "
-                f"its config {diff_ids} diffIDs"
-            )
 
 
 async def read_documents(source: ImageSource, platform: Platform | None = None) -> Documents:
@@ -84,11 +64,13 @@ async def index_layers(
 async def pull_image(
     store: Store,
     source: ImageSource,
-    name: str | None,
+    name: Callable[[], str | None],
     platform: Platform | None = None,
     progress: Progress | None = None,
 ) -> Image:
-    """The image that `source` names, in the store and called `name` there.
+    """The image that `source` names, in the store and called `name()` there.
+
+    A short name's registry is known, and `name` called, only when the manifest is here.
 
     What is needed to mount it is complete afterwards: its documents and an index of each layer. A
     layer's content is there if it was streamed now, or as far as it had been read before.
@@ -96,11 +78,9 @@ async def pull_image(
     with store.lease("pull", source.name):
         documents = await read_documents(source, platform)
         keys = await index_layers(store, source, documents, progress)
-        image = store.images.add(
-            documents.manifest.raw, documents.manifest.media_type, documents.config.raw, keys
-        )
         for layer in documents.manifest.layers:
             store.locations.add(layer.digest, source.name)
-        if name is not None:
-            store.images.tag(name, image.manifest)
-    return image
+        manifest = documents.manifest
+        return store.images.add(
+            manifest.raw, manifest.media_type, documents.config.raw, keys, name=name()
+        )
