@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,11 +17,9 @@ import trio
 
 from imagefs.fuse.reader import ContentReader
 from imagefs.system.mounts import syncfs
-from imagefs.upper import Caller, CopyUp, Engine, SetAttr
+from imagefs.upper import CopyUp, Engine
 
 PIECE = 4 << 20  # of a copy-up: what is asked for at once
-_PLAIN_MAX = 1 << 14  # inodes remembered as having no set-id bits
-_SERVER = Caller(-1, 0, 0, 0)  # no thread of the kernel's: what it leaves in the journal is dropped
 
 
 class FileData:
@@ -33,7 +30,6 @@ class FileData:
         self._reader = reader
         self._upper = upper
         self._copying: dict[int, trio.Lock] = {}
-        self._plain: set[int] = set()
 
     async def read(self, ino: int, offset: int, size: int) -> bytes:
         """Up to `size` bytes; fewer only at the end of the file."""
@@ -126,29 +122,3 @@ class FileData:
         """Have all names of the upper on disk."""
         if self._upper is not None:
             await trio.to_thread.run_sync(syncfs, self._upper)
-
-    def drop_privileges(self, ino: int) -> bool:
-        """Clear set-user-id, set-group-id and file capabilities, as writing does. True: there were.
-
-        libfuse promises the kernel that the server does it (HANDLE_KILLPRIV), and a WRITE doesn't
-        say who writes: so it happens for root too, unlike on a local file system.
-        """
-        if ino in self._plain:
-            return False
-        mode = self._engine.getattr(ino).mode
-        drop = mode & stat.S_ISUID
-        if mode & stat.S_IXGRP:
-            drop |= mode & stat.S_ISGID
-        if drop:
-            self._engine.setattr(ino, SetAttr(mode=stat.S_IMODE(mode & ~drop)), _SERVER)
-        capable = b"security.capability" in self._engine.listxattr(ino)
-        if capable:
-            self._engine.removexattr(ino, b"security.capability", _SERVER)
-        if len(self._plain) >= _PLAIN_MAX:
-            self._plain.clear()
-        self._plain.add(ino)
-        return bool(drop or capable)
-
-    def mode_changed(self, ino: int) -> None:
-        """Mode, owner or xattrs of `ino` may have changed: look again before the next write."""
-        self._plain.discard(ino)

@@ -110,8 +110,6 @@ class ImageOps(Guarded):
         change = convert.change(attr, fields)
         if change.size is not None:
             await self._data.truncate(inode, change.size)
-            self._data.drop_privileges(inode)
-        self._data.mode_changed(inode)
         return convert.entry(self._engine.setattr(inode, change, convert.caller(ctx)))
 
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
@@ -120,7 +118,6 @@ class ImageOps(Guarded):
 
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """Set an extended attribute; pyfuse3 has dealt with the flags."""
-        self._data.mode_changed(inode)
         self._engine.setxattr(inode, name, value, convert.caller(ctx))
 
     async def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
@@ -203,13 +200,8 @@ class ImageOps(Guarded):
     async def _prepare(self, inode: int, flags: int) -> None:
         if flags & os.O_TRUNC:
             await self._data.truncate(inode, 0)
-            self._killed(inode)
         elif flags & os.O_ACCMODE != os.O_RDONLY:
             await self._data.bring_up(inode)
-
-    def _killed(self, inode: int) -> None:
-        if self._data.drop_privileges(inode):
-            pyfuse3.invalidate_inode(inode, attr_only=True)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes of a file."""
@@ -217,9 +209,7 @@ class ImageOps(Guarded):
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write all of `buf`."""
-        written = await self._data.write(fh, off, buf)
-        self._killed(fh)
-        return written
+        return await self._data.write(fh, off, buf)
 
     async def flush(self, fh: int) -> None:
         """close(2) of one descriptor: every write was the upper's already."""

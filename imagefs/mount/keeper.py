@@ -228,7 +228,7 @@ def mount_as_root(mountpoint: bytes, source: bytes, options: bytes) -> int:
 
 
 def mount_as_user(mountpoint: bytes, source: bytes, options: bytes) -> int:
-    """The same through fusermount3, which is set-user-id root and tells the log what it dislikes."""
+    """The same through fusermount3, which is set-user-id root; the log has what it dislikes."""
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     names = [b"fsname=" + source, b"subtype=imagefs", *(options.split(b",") if options else ())]
     status = run_fusermount([b"-o", b",".join(names), b"--", mountpoint], theirs.fileno())

@@ -1,0 +1,56 @@
+"""Serves a mount of the store: `python -m imagefs.mount.stored`, run by the keeper. Never by hand.
+
+All that it must know is the mount's record, so a server that takes over reads the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from imagefs.content.opening import open_reader
+from imagefs.errors import NotFoundError
+from imagefs.mount.server import Contents, main
+from imagefs.store import Store
+from imagefs.transport import Access
+from imagefs.upper import Squash, UpperDir
+from imagefs.upper.dialect import Dialect, OverlayDialect
+from imagefs.upper.userdialect import UserDialect
+
+DIALECTS: dict[str, type[Dialect]] = {"overlay": OverlayDialect, "user": UserDialect}
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Which record of which store."""
+
+    root: str
+    runroot: str
+    mount: str
+    journal: bool = True
+
+
+def open_contents(text: str) -> Contents:
+    """What the record that `text` (a Told as JSON) names shows."""
+    told = msgspec.json.decode(text, type=Told)
+    store = Store.open(Path(told.root), Path(told.runroot))
+    record = store.mounts.get(told.mount)
+    if record is None:
+        raise NotFoundError(f"mount {told.mount}: its record is gone from {told.root}")
+    squash = record.options.get("squash")
+    upper = None
+    if record.upper is not None:
+        upper = UpperDir(record.upper, Path(record.upper).with_name("work"))
+    return Contents(
+        tree=store.tree(record.layers),
+        reader=open_reader(store, record.layers, Access.from_record(record.access)),
+        upper=upper,
+        squash=Squash(*squash) if squash else None,
+        dialect=DIALECTS[record.options.get("dialect", "overlay")](),
+        journal=told.journal,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], open_contents))
