@@ -47,7 +47,7 @@ torture: venv     ## 200 kill -9 of server and keeper under verifying workers
 	$(AS_ROOT) env IMAGEFS_TORTURE_KILLS=200 $(BIN)/pytest kernel-tests -k torture --timeout=0 $(PYTEST_ARGS)
 
 clean-mounts:     ## abort and detach every mount of imagefs on this machine
-	$(AS_ROOT) $(BIN)/python .ci/clean-mounts
+	$(AS_ROOT) $(PYTHON) -m imagefs.testing.leftovers
 
 clean: clean-mounts ## clean-mounts, and remove what make made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
