@@ -38,6 +38,7 @@ class Backing:
         self._dirs: OrderedDict[int, int] = OrderedDict()
         self._data: OrderedDict[int, int] = OrderedDict()
         self._serial = 0
+        self._token = os.urandom(8).hex().encode()  # pids come again
 
     # -- where
 
@@ -160,7 +161,7 @@ class Backing:
     def fresh(self) -> Place:
         """An unused name in `made/`."""
         self._serial += 1
-        return self.upper.made, b"%d-%d" % (os.getpid(), self._serial)
+        return self.upper.made, b"%s-%d" % (self._token, self._serial)
 
     def make(self, meta: Meta, default_acl: bytes | None = None) -> Place:
         """An object in `made/`; with a default ACL, as if made in a directory that has it."""

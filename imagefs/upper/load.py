@@ -47,13 +47,21 @@ class Loader:
             self._orphans()
 
     def _directory(self, node: Node) -> list[int]:
-        dir_fd = self.backing.dir_fd(node.ino)
         below: list[int] = []
-        with os.scandir(proc_path(dir_fd, b".")) as rows:
-            names = sorted(row.name for row in rows)
+        try:
+            dir_fd = self.backing.dir_fd(node.ino)
+            with os.scandir(proc_path(dir_fd, b".")) as rows:
+                names = sorted(row.name for row in rows)
+        except FileNotFoundError:
+            self._vanished()
+            return below
         for name in names:
-            st = self.dialect.stat(dir_fd, name)
-            marks = self.dialect.marks(dir_fd, name, st)
+            try:
+                st = self.dialect.stat(dir_fd, name)
+                marks = self.dialect.marks(dir_fd, name, st)
+            except FileNotFoundError:
+                self._vanished()
+                continue
             if marks.whiteout:
                 self._whiteout(node, dir_fd, name)
             elif stat.S_ISDIR(st.mode):
@@ -61,6 +69,11 @@ class Loader:
             else:
                 self._file(node, name, st, marks)
         return below
+
+    def _vanished(self) -> None:
+        """Something is gone since it was listed: right where another process serves the upper."""
+        if self._repairs:
+            raise UpperError(f"the upper {self.backing.upper.upper} is changed by someone else")
 
     def _whiteout(self, parent: Node, dir_fd: int, name: bytes) -> None:
         if self.view.lower_entry(parent.ino, name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -17,8 +18,9 @@ from imagefs.testing.uppers import EngineDir, data_of, dump
 from imagefs.tree import Content, Tree
 from imagefs.tree.file import encode
 from imagefs.tree.merge import merge
-from imagefs.upper import Caller, Engine, UpperDir
+from imagefs.upper import Caller, Engine, Stat, UpperDir
 from imagefs.upper.changes import LayerDiff, changes
+from imagefs.upper.load import UpperError
 from imagefs.upper.userdialect import UserDialect
 
 DIFFS: dict[str, tuple[list[Operation], list[str]]] = {
@@ -158,3 +160,25 @@ def test_what_layers_cannot_hold_is_left_out_with_a_warning(tmp_path: Path) -> N
         "e/.wh.x/f: left out: in a layer this name means a deletion",
         "n: left out: layers hold no sockets",
     ]
+
+
+class Vanishing(UserDialect):
+    """An upper in which a name goes between the listing and the look at it."""
+
+    def stat(self, dir_fd: int, name: bytes) -> Stat:
+        if name == b"gone":
+            raise FileNotFoundError(errno.ENOENT, "gone")
+        return super().stat(dir_fd, name)
+
+
+def test_a_diff_of_a_live_upper_bears_with_names_that_go(tmp_path: Path) -> None:
+    tree = small_tree(os.getuid(), os.getgid())
+    with engine_on(tree, tmp_path, UserDialect()) as engine:
+        engine.create(b"e/gone", 0o600)
+        engine.create(b"e/n", 0o600)
+        upper = UpperDir(tmp_path / "upper", tmp_path / "work")
+        lines = [f"{kind} {path.decode()}" for kind, path in changes(tree, upper, Vanishing())]
+        with pytest.raises(UpperError, match="someone else"):
+            Engine(tree, upper, dialect=Vanishing()).begin()
+        upper.close()
+    assert lines == ["C e", "A e/n"]
