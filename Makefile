@@ -19,12 +19,12 @@ venv: setup       ## make .venv with the pinned dependencies
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml setup.py .ci/constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c .ci/constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: venv        ## make an image from Debian packages; mount, change, commit, run it
-	$(AS_ROOT) $(BIN)/python .ci/demo
+	$(AS_ROOT) $(BIN)/python .ci/demo.py
 
 test: venv lint   ## lint, then all tests; pytest's summary comes last
 	$(BIN)/pytest tests $(PYTEST_ARGS)
@@ -33,7 +33,7 @@ test: venv lint   ## lint, then all tests; pytest's summary comes last
 lint: venv        ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy -p imagefs -p imagefs_cli
+	$(BIN)/mypy -p imagefs -p imagefs_cli -p harness
 	$(BIN)/lint-imports --no-logo
 
 format: venv      ## write what ruff would change
