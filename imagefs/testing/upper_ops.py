@@ -41,7 +41,7 @@ def small_tree(uid: int, gid: int) -> Tree:
             entry(b"d/g", 0, 0, link=b"d/f"),
             entry(b"d/s", L, 0o777, link=b"f", mtime_ns=OLD + 3),
             entry(b"d/sub", D, 0o2775, mtime_ns=OLD + 4),
-            entry(b"d/sub/x", F, 0o4755, size=100, mtime_ns=OLD + 5),
+            entry(b"d/sub/x", F, 0o755, size=100, mtime_ns=OLD + 5),
             entry(b"e", D, 0o700, mtime_ns=OLD + 6),
             entry(b"e/h", 0, 0, link=b"d/f"),
             entry(b"e/empty", D, 0o755, mtime_ns=OLD + 7),
