@@ -54,9 +54,15 @@ def access_options(function: F) -> F:
             click.option(
                 "--authfile",
                 metavar="FILE",
+                type=click.Path(path_type=Path),
                 help="Where credentials are (default: REGISTRY_AUTH_FILE, else as podman).",
             ),
-            click.option("--cert-dir", metavar="DIR", help="Certificates for the registry."),
+            click.option(
+                "--cert-dir",
+                metavar="DIR",
+                type=click.Path(path_type=Path),
+                help="Certificates for the registry.",
+            ),
             click.option(
                 "--creds", metavar="USER[:PASSWORD]", help="Credentials for the registry."
             ),
@@ -73,14 +79,19 @@ def access_options(function: F) -> F:
 
 
 def access_of(
-    authfile: str | None, cert_dir: str | None, creds: str | None, tls_verify: bool | None
+    authfile: Path | None, cert_dir: Path | None, creds: str | None, tls_verify: bool | None
 ) -> Access:
     """The registry access that the options of `access_options` describe."""
-    from imagefs.transport import Access
+    from imagefs.transport.names import Access, Credentials
 
     if creds is not None and ":" not in creds:
         creds += ":" + click.prompt("Password", hide_input=True, err=True)
-    return Access(authfile=authfile, cert_dir=cert_dir, creds=creds, tls_verify=tls_verify)
+    return Access(
+        creds=Credentials.parse(creds) if creds is not None else None,
+        authfile=authfile,
+        cert_dir=cert_dir,
+        tls_verify=tls_verify,
+    )
 
 
 def image_options(function: F) -> F:

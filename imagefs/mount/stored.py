@@ -44,7 +44,7 @@ def open_contents(text: str) -> Contents:
         upper = UpperDir(record.upper, Path(record.upper).with_name("work"))
     return Contents(
         tree=store.tree(record.layers),
-        reader=open_reader(store, record.layers, Access.from_record(record.access)),
+        reader=open_reader(store, record.layers, Access.from_record(record.access), record.name),
         upper=upper,
         squash=Squash(*squash) if squash else None,
         dialect=DIALECTS[record.options.get("dialect", "overlay")](),

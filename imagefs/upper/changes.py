@@ -48,10 +48,7 @@ class _Found(NamedTuple):
 def changes(tree: Tree, upper: UpperDir, dialect: Dialect | None = None) -> Iterator[Change]:
     """The changes sorted by path, parents first; the root itself is never one."""
     with LayerDiff(tree, upper, dialect) as diff:
-        found = diff.found
-    for path in sorted(found, key=_parts):
-        if path:
-            yield Change(found[path].kind, path)
+        yield from diff.changes()
 
 
 class LayerDiff:
@@ -85,6 +82,12 @@ class LayerDiff:
 
     def __exit__(self, *_: object) -> None:
         self.engine.close()
+
+    def changes(self) -> Iterator[Change]:
+        """See `changes`."""
+        for path in sorted(self.found, key=_parts):
+            if path:
+                yield Change(self.found[path].kind, path)
 
     # -- comparing
 

@@ -1,0 +1,99 @@
+"""`imagefs commit`: what changed in a mount or a container becomes an image in the store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imagefs_cli.context import Settings, pass_settings
+from imagefs_cli.target import find_mounted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagefs.store import StoredLayer
+    from imagefs.tree import Content
+
+
+@click.command(short_help="Make an image of what changed in a mount or a container")
+@click.argument("target", metavar="CONTAINER|MOUNT|DIRECTORY")
+@click.argument("image", required=False)
+@click.option("--author", "-a", default="", help="Who made the image.")
+@click.option(
+    "--change",
+    "-c",
+    "changes",
+    multiple=True,
+    metavar="INSTRUCTION",
+    help="A Dockerfile instruction for the config: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, "
+    "STOPSIGNAL, USER, VOLUME, WORKDIR.",
+)
+@click.option(
+    "--format",
+    "-f",
+    "form",
+    type=click.Choice(["oci", "docker"]),
+    default="oci",
+    show_default=True,
+    help="Format of the manifest.",
+)
+@click.option("--iidfile", type=click.Path(path_type=Path), help="Write the image's id to a file.")
+@click.option("--message", "-m", default="", help="A comment for the history.")
+@click.option("--squash", "-s", is_flag=True, help="Make one layer of the whole tree.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@pass_settings
+def commit(
+    settings: Settings,
+    target: str,
+    image: str | None,
+    author: str,
+    changes: tuple[str, ...],
+    form: str,
+    iidfile: Path | None,
+    message: str,
+    squash: bool,
+    quiet: bool,
+) -> None:
+    """Make an image called IMAGE of what changed in a mount or container, and print its id.
+
+    The changes become one layer above those of the image below, which are referred to and not
+    touched. The mount stays as it is. The image is in the store only until `imagefs push`.
+    """
+    from imagefs.image.commit import CommitOptions
+    from imagefs.image.commit import commit as make
+
+    store = settings.store
+    record = find_mounted(store, target)
+
+    def bring(layers: Sequence[StoredLayer], contents: Sequence[Content]) -> None:
+        from imagefs.image.fetch import fetch
+        from imagefs.transport import Access
+
+        if not quiet:
+            size = sum(content.size for content in contents)
+            click.echo(f"fetching {size} bytes of files that only moved or changed mode", err=True)
+        fetch(store, layers, contents, Access.from_record(record.access), record.name)
+
+    options = CommitOptions(
+        author=author, message=message, changes=changes, squash=squash, format=form
+    )
+    made, warnings = make(store, record, _kept_name(image), options, bring)
+    for line in warnings:
+        print(f"Warning: {line}", file=sys.stderr)
+    if iidfile is not None:
+        iidfile.write_text(f"sha256:{made.id}")
+    click.echo(made.id)
+
+
+def _kept_name(image: str | None) -> str | None:
+    if image is None:
+        return None
+    from imagefs.transport import parse_image_name
+
+    name = parse_image_name(image)
+    if name.layout is not None:
+        raise click.UsageError("commit makes images in the store: push it to a layout afterwards")
+    return str(name.reference)
