@@ -40,7 +40,7 @@ from imagefs.registry.errors import (
     Unreachable,
 )
 from imagefs.registry.fields import error_message, origin
-from imagefs.registry.http import READ_TIMEOUT, Body, Http, Response
+from imagefs.registry.http import READ_TIMEOUT, Http, Response
 from imagefs.registry.retry import RETRY_STATUSES, RetryPolicy, parse_retry_after
 from imagefs.registry.tokens import Scopes, Token, basic, fetch_token
 
@@ -126,14 +126,16 @@ class RegistryClient:
         scopes: Iterable[str] = (),
         expect: Iterable[int] = (200,),
         fields: Mapping[str, str] | None = None,
-        content: Body = None,
+        content: bytes | None = None,
+        once: bool = False,
         timeout: float = READ_TIMEOUT,  # noqa: ASYNC109 - of a read without bytes, not of the call
         attempts: Attempts | None = None,
     ) -> Response:
         """The answer, with a status of `expect`; the caller reads or closes it.
 
         `path` is below the registry's root, or a URL that the registry gave us. `what` names the
-        thing for messages. A `content` that is no bytes is sent once: no retries.
+        thing for messages. `once`: what fails is not tried again (but with a new token), since a
+        part of it may have happened.
         """
         attempts = attempts or self.attempts(patient=False)
         wanted = frozenset(scopes)
@@ -147,13 +149,13 @@ class RegistryClient:
                 )
                 if response.status in expect:
                     return response
-                if response.status == 401 and not renewed and _repeatable(content):
+                if response.status == 401 and not renewed:
                     renewed = True
                     await self._challenged(response, repository, wanted)
                     continue
                 raise await self._error(response, what, repository)
             except RegistryError as error:
-                if not _repeatable(content):
+                if once:
                     raise
                 await attempts.again(error)
 
@@ -221,7 +223,7 @@ class RegistryClient:
         repository: str,
         scopes: Scopes,
         fields: Mapping[str, str],
-        content: Body,
+        content: bytes | None,
         timeout: float,  # noqa: ASYNC109 - handed on
     ) -> Response:
         authorization = None
@@ -313,7 +315,3 @@ def is_loopback(authority: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")
-
-
-def _repeatable(content: Body) -> bool:
-    return content is None or isinstance(content, bytes)

@@ -8,8 +8,9 @@ POST and a PUT.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -17,16 +18,24 @@ import trio
 
 from imagefs.errors import InvalidInputError
 from imagefs.oci.digest import Digest
+from imagefs.oci.media_types import OCI_INDEX
 from imagefs.oci.reference import Reference, ReferenceError  # noqa: A004 - see reference.py
 from imagefs.registry.blobs import BlobInfo, BlobRef, ContentError, Verifier, verify_bytes
 from imagefs.registry.errors import AccessDenied, BadResponse, RegistryError, RegistryNotFound
 from imagefs.registry.fields import uploaded
 from imagefs.registry.http import UPLOAD_TIMEOUT, Response
-from imagefs.registry.place import INDEX_TYPE, Place, referrers_tag
+from imagefs.registry.place import Place, referrers_tag
 
 CHUNK = 8 << 20
 _CANCEL_TIMEOUT = 5.0
 _ACTIONS = "pull,push"
+
+
+@dataclass
+class _Upload:
+    """An upload that is under way: where it goes on; the registry says so anew with each answer."""
+
+    location: str
 
 
 class RegistryDestination:
@@ -79,15 +88,14 @@ class RegistryDestination:
         verifier = Verifier(ref, self.name) if ref is not None else None
         hasher = (ref.digest if ref is not None else Digest.of(b"")).hasher()
         size = 0
-        location, self._spare = self._spare, None
-        if location is None:
-            location = await self._begin()
+        upload = _Upload(self._spare or await self._begin())
+        self._spare = None
         try:
             held: bytes | None = None
             async with aclosing(_resized(chunks, self._chunk)) as sized:
                 async for chunk in sized:
                     if held is not None:
-                        location = await self._patch(location, held, size - len(held))
+                        await self._patch(upload, held, size - len(held))
                     held = chunk
                     size += len(chunk)
                     hasher.update(chunk)
@@ -97,11 +105,11 @@ class RegistryDestination:
                 verifier.finish()
             digest = ref.digest if ref is not None else Digest("sha256", hasher.hexdigest())
             if held is not None and size > len(held):
-                location = await self._patch(location, held, size - len(held))
+                await self._patch(upload, held, size - len(held))
                 held = b""
-            await self._finish(location, held or b"", digest)
+            await self._finish(upload, held or b"", BlobInfo(digest, size))
         except BaseException:
-            await self._cancel(location)
+            await self._cancel(upload.location)
             raise
         return BlobInfo(digest, size)
 
@@ -148,7 +156,14 @@ class RegistryDestination:
         return source if source.path != own.path else None
 
     async def _call(
-        self, method: str, url: str, what: str, content: bytes, *expect: int, **fields: str
+        self,
+        method: str,
+        url: str,
+        what: str,
+        content: bytes,
+        *expect: int,
+        once: bool = False,
+        **fields: str,
     ) -> Response:
         return await self._place.client.call(
             method,
@@ -159,6 +174,7 @@ class RegistryDestination:
             expect=expect,
             fields={key.replace("_", "-"): value for key, value in fields.items()},
             content=content,
+            once=once,
             timeout=UPLOAD_TIMEOUT,
         )
 
@@ -168,35 +184,23 @@ class RegistryDestination:
         await response.aclose()
         return self._location(response)
 
-    async def _patch(self, location: str, data: bytes, offset: int) -> str:
+    async def _patch(self, upload: _Upload, data: bytes, offset: int) -> None:
         """Send one chunk that begins at `offset`; where a try broke, only what is missing."""
         what = f"{self._place.name}: push"
         attempts = self._place.client.attempts(patient=False)
         done = 0
-        while True:
-            rest = data[done:]
-            if not rest:
-                return location
+        while rest := data[done:]:
+            fields = {
+                "Content_Type": "application/octet-stream",
+                "Content_Range": f"{offset + done}-{offset + len(data) - 1}",
+            }
             try:
-                # An iterator is sent once, so that a broken try comes back here.
-                response = await self._place.client.call(
-                    "PATCH",
-                    location,
-                    what=what,
-                    repository=self._place.repository,
-                    scopes=self._place.scopes(_ACTIONS),
-                    expect=(202,),
-                    fields={
-                        "Content-Type": "application/octet-stream",
-                        "Content-Length": str(len(rest)),
-                        "Content-Range": f"{offset + done}-{offset + len(data) - 1}",
-                    },
-                    content=_once(rest),
-                    timeout=UPLOAD_TIMEOUT,
+                response = await self._call(
+                    "PATCH", upload.location, what, rest, 202, once=True, **fields
                 )
             except RegistryError as error:
                 await attempts.again(error)
-                location, have = await self._status(location)
+                have = await self._status(upload)
                 if not offset <= have <= offset + len(data):
                     raise BadResponse(
                         f"{what}: the registry lost the upload (it has {have} bytes, "
@@ -205,22 +209,44 @@ class RegistryDestination:
                 done = have - offset
             else:
                 await response.aclose()
-                return self._location(response)
+                upload.location = self._location(response)
+                return
 
-    async def _status(self, location: str) -> tuple[str, int]:
-        """Where the upload goes on, and how many bytes the registry has."""
+    async def _status(self, upload: _Upload) -> int:
+        """How many bytes of the upload the registry has."""
+        what = f"{self._place.name}: push"
         response = await self._place.call(
-            "GET", location, f"{self._place.name}: push", actions=_ACTIONS, expect=(204, 202)
+            "GET", upload.location, what, actions=_ACTIONS, expect=(204, 202)
         )
         await response.aclose()
-        return self._location(response, location), uploaded(response.field("range"))
+        upload.location = self._location(response, upload.location)
+        return uploaded(response.field("range"))
 
-    async def _finish(self, location: str, data: bytes, digest: Digest) -> None:
-        glue = "&" if urlsplit(location).query else "?"
-        url = f"{location}{glue}{urlencode({'digest': str(digest)})}"
+    async def _finish(self, upload: _Upload, data: bytes, blob: BlobInfo) -> None:
+        """End the upload; `data` is the whole blob, or empty if it was sent in chunks.
+
+        A try that broke may have ended the upload, or left a part of `data` in it: the first is
+        seen by asking for the blob, and after the second a new upload is begun.
+        """
+        attempts = self._place.client.attempts(patient=False)
+        while True:
+            try:
+                await self._put_end(upload, data, blob.digest)
+                return
+            except RegistryError as error:
+                if error.retryable and await self.has_blob(blob):
+                    return
+                await attempts.again(error)
+            if data:
+                await self._cancel(upload.location)
+                upload.location = await self._begin()
+
+    async def _put_end(self, upload: _Upload, data: bytes, digest: Digest) -> None:
+        glue = "&" if urlsplit(upload.location).query else "?"
+        url = f"{upload.location}{glue}{urlencode({'digest': str(digest)})}"
         what = f"{self._place.name}: push of blob {digest}"
         fields = {"Content_Type": "application/octet-stream"}
-        response = await self._call("PUT", url, what, data, 201, **fields)
+        response = await self._call("PUT", url, what, data, 201, once=True, **fields)
         await response.aclose()
         stored = response.field("docker-content-digest")
         if stored and stored.startswith(f"{digest.algorithm}:") and stored != str(digest):
@@ -260,10 +286,10 @@ class RegistryDestination:
             entries = [e for e in entries if isinstance(e, dict) and e["digest"] != entry["digest"]]
         document = {
             "schemaVersion": 2,
-            "mediaType": INDEX_TYPE,
+            "mediaType": OCI_INDEX,
             "manifests": [*(entries or []), entry],
         }
-        await self._put(json.dumps(document).encode(), INDEX_TYPE, referrers_tag(subject))
+        await self._put(json.dumps(document).encode(), OCI_INDEX, referrers_tag(subject))
 
     def _location(self, response: Response, default: str | None = None) -> str:
         location = response.field("location")
@@ -284,10 +310,6 @@ async def _resized(chunks: AsyncIterable[bytes], size: int) -> AsyncGenerator[by
             del held[:size]
     if held:
         yield bytes(held)
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _document(raw: bytes) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
     Callable,
     Iterator,
@@ -45,7 +44,6 @@ READ_TIMEOUT = 20.0
 UPLOAD_TIMEOUT = 300.0
 _MAX_REDIRECTS = 8
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-Body = bytes | AsyncIterable[bytes] | None
 
 
 class Response:
@@ -131,7 +129,7 @@ class Http:
         method: str,
         url: str,
         fields: Mapping[str, str],
-        content: Body = None,
+        content: bytes | None = None,
         timeout: float = READ_TIMEOUT,  # noqa: ASYNC109 - of a read without bytes, not of the call
     ) -> Response:
         """One request, one answer, no redirect followed; raises RegistryError."""

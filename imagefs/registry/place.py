@@ -13,6 +13,7 @@ from typing import Any
 
 from imagefs.errors import NotFoundError
 from imagefs.oci.digest import Digest, DigestError
+from imagefs.oci.media_types import ACCEPTED, OCI_INDEX, OCI_MANIFEST, SCHEMA1
 from imagefs.oci.reference import Reference
 from imagefs.registry.blobs import MANIFEST_LIMIT, BlobRef, ContentError, verify_bytes
 from imagefs.registry.client import Attempts, RegistryClient
@@ -20,13 +21,8 @@ from imagefs.registry.errors import BadResponse, RegistryError, Schema1Refused
 from imagefs.registry.fields import next_link, parse_content_range, range_header
 from imagefs.registry.http import Response
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-ACCEPT = ", ".join((MANIFEST_TYPE, INDEX_TYPE, DOCKER_MANIFEST_TYPE, DOCKER_LIST_TYPE))
+ACCEPT = ", ".join(ACCEPTED)
 _GENERIC_TYPES = ("", "application/json", "text/plain", "application/octet-stream")
-_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
 _LIST_LIMIT = 16 << 20
 _MAX_PAGES = 10_000
 _MAX_RESOLVED = 4096
@@ -185,7 +181,7 @@ class Place:
         """Descriptors of what refers to `digest`: the referrers API, else the tag schema."""
         what = f"{self.name}: referrers of {digest}"
         try:
-            pages = await self._pages(f"/referrers/{digest}", what, {"Accept": INDEX_TYPE})
+            pages = await self._pages(f"/referrers/{digest}", what, {"Accept": OCI_INDEX})
         except (NotFoundError, BadResponse):
             pages = [await self.referrers_tag(digest)]
         return [entry for page in pages for entry in _descriptors(page, what)]
@@ -195,11 +191,11 @@ class Place:
         path = f"/manifests/{referrers_tag(digest)}"
         what = f"{self.name}: referrers of {digest}"
         response = await self.call(
-            "GET", path, what, expect=(200, 404), fields={"Accept": INDEX_TYPE}
+            "GET", path, what, expect=(200, 404), fields={"Accept": OCI_INDEX}
         )
         raw = await response.read(MANIFEST_LIMIT)
         if response.status == 404:
-            return {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+            return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         return _object(raw, what)
 
     async def delete_manifest(self, digest: Digest) -> None:
@@ -267,7 +263,7 @@ def _media_type(raw: bytes, response: Response, what: str) -> str:
     if not isinstance(document, dict):
         raise ContentError(f"{what}: the manifest is no JSON object")
     declared = (response.field("content-type") or "").partition(";")[0].strip().lower()
-    if declared.startswith(_SCHEMA1) or document.get("schemaVersion") == 1:
+    if declared in SCHEMA1 or document.get("schemaVersion") == 1:
         raise Schema1Refused(
             f"{what}: a Docker schema 1 manifest, which is not supported; push the image again "
             "with a current tool"
@@ -277,4 +273,4 @@ def _media_type(raw: bytes, response: Response, what: str) -> str:
     own = document.get("mediaType")
     if isinstance(own, str) and own:
         return own
-    return INDEX_TYPE if "manifests" in document else MANIFEST_TYPE
+    return OCI_INDEX if "manifests" in document else OCI_MANIFEST

@@ -14,10 +14,9 @@ from typing import Any
 
 from imagefs.errors import ImagefsError, InvalidInputError, NotFoundError
 from imagefs.oci.digest import Digest, DigestError
+from imagefs.oci.media_types import OCI_INDEX, OCI_MANIFEST
 
 REF_NAME = "org.opencontainers.image.ref.name"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 class LayoutError(InvalidInputError):
@@ -120,7 +119,7 @@ def media_type_of(raw: bytes, where: str) -> str:
     declared = document.get("mediaType")
     if isinstance(declared, str) and declared:
         return declared
-    return INDEX_TYPE if "manifests" in document else MANIFEST_TYPE
+    return OCI_INDEX if "manifests" in document else OCI_MANIFEST
 
 
 def check_layout(directory: Path, where: str) -> None:

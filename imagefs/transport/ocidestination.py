@@ -19,9 +19,9 @@ import trio
 
 from imagefs.errors import InvalidInputError
 from imagefs.oci.digest import Digest
+from imagefs.oci.media_types import OCI_INDEX
 from imagefs.registry.blobs import BlobInfo, BlobRef, Verifier, verify_bytes
 from imagefs.transport.layout import (
-    INDEX_TYPE,
     REF_NAME,
     LayoutError,
     LayoutIOError,
@@ -131,7 +131,7 @@ class OciLayoutDestination:
 
     def _list(self, entry: dict[str, Any]) -> None:
         path = self._directory / "index.json"
-        index: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+        index: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         if path.exists():
             index = parse_index(path.read_bytes(), self.name)
         kept = [other for other in index["manifests"] if not _replaces(entry, other)]

@@ -116,7 +116,7 @@ async def test_a_person_is_not_kept_waiting(kit: Kit, registry: FakeRegistry) ->
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        (Reply(404, {}, b'{"errors":[{"code":"NAME_UNKNOWN"}]}'), RegistryNotFound, "name_unknown"),
+        (Reply(404, {}, b'{"errors":[{"code":"GONE"}]}'), RegistryNotFound, "gone"),
         (Reply(403, {}, b"<html>"), AccessDenied, "imagefs login"),
         (Reply(418), BadResponse, "418"),
         (Reply(200, {"content-type": MANIFEST_TYPE}, b"nonsense"), ContentError, "not JSON"),

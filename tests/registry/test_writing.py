@@ -57,6 +57,32 @@ async def test_an_upload_goes_on_where_the_registry_is(kit: Kit, kind: Any, nth:
     assert registry.asked(r"GET /v2/new/app/blobs/uploads/")
 
 
+@pytest.mark.parametrize("kind", ["reset", "lost", "half"])
+@pytest.mark.parametrize("chunk", [5000, 1 << 20])
+async def test_an_end_that_broke_is_done_once(kit: Kit, kind: Any, chunk: int) -> None:
+    registry = FakeRegistry()
+    registry.faults.append(Fault("PUT", kind, at=700))
+    async with serve(registry) as host, aclosing(in_chunks(kit, host, chunk)) as to:
+        assert await to.put_blob(pieces(LAYER), info(LAYER)) == info(LAYER)
+    assert registry.blobs["new/app", Digest.of(LAYER)] == LAYER
+    assert registry.uploads == {}
+
+
+async def test_a_token_may_expire_during_an_upload(kit: Kit) -> None:
+    registry = FakeRegistry(auth="bearer")
+    creds = Credentials(registry.user, registry.password)
+    async with serve(registry) as host:
+        place = kit.destination(f"{host}/new/app:1", creds=creds)._place
+        async with aclosing(RegistryDestination(place, 5000)) as to:
+
+            async def expiring() -> Any:
+                async for piece in pieces(LAYER, 5000):
+                    registry.tokens.clear()
+                    yield piece
+
+            assert await to.put_blob(expiring(), info(LAYER)) == info(LAYER)
+
+
 async def test_a_lost_upload_says_so_and_is_dropped(kit: Kit) -> None:
     registry = FakeRegistry()
     registry.faults += [

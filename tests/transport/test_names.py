@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagefs.errors import ImagefsError, UnsupportedError
-from imagefs.transport.names import ImageNameError, parse_image_name
+from imagefs.transport.names import parse_image_name
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -81,7 +81,3 @@ def test_any_text_is_a_name_or_an_error(text: str) -> None:
     except ImagefsError:
         return
     assert parse_image_name(str(name)) == name
-
-
-def test_errors_are_ours() -> None:
-    assert issubclass(ImageNameError, ImagefsError)

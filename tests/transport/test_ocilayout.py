@@ -1,4 +1,4 @@
-"""OCI layouts beyond the contract: how images are chosen, damaged documents, writers side by side."""
+"""OCI layouts beyond the contract: choosing images, damaged documents, writers side by side."""
 
 from __future__ import annotations
 
