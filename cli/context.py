@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from imagefs_cli.optional import OptionalValue
+
 if TYPE_CHECKING:
     from imagefs.oci.platform import Platform
     from imagefs.store import Store
@@ -67,10 +69,12 @@ def access_options(function: F) -> F:
                 "--creds", metavar="USER[:PASSWORD]", help="Credentials for the registry."
             ),
             click.option(
-                "--tls-verify/--no-tls-verify",
-                default=None,
+                "--tls-verify",
+                cls=OptionalValue,
+                metavar="[=BOOL]",
+                flag_value="true",
                 is_flag=False,
-                flag_value=True,
+                default=None,
                 type=bool,
                 help="Whether to require HTTPS and verify certificates (default: true).",
             ),
@@ -102,6 +106,7 @@ def image_options(function: F) -> F:
             click.option(
                 "--pull",
                 "pull_policy",
+                cls=OptionalValue,
                 type=click.Choice(["missing", "newer", "always", "never"]),
                 default="missing",
                 show_default=True,

@@ -20,9 +20,7 @@ def find_mounted(store: Store, text: str) -> MountRecord:
     try:
         return find_mount(store, text).record
     except NotFoundError:
-        raise NotFoundError(
-            f"{text}: no container, mount or mounted directory is so called"
-        ) from None
+        raise NotFoundError(f"{text}: no container, mount is so called") from None
 
 
 def find_any(store: Store, text: str, kind: str = "all") -> Target:
