@@ -19,28 +19,25 @@ BIG = bytes(range(256)) * (3 << 12)  # 3 MiB
 MANY = 3000
 
 
-def image_tar() -> bytes:
+def fill(tar: tarfile.TarFile) -> None:
     """The layer: a few files of each kind, one large file, a directory of many."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
 
-        def add(name: str, kind: bytes, mode: int, data: bytes = b"", link: str = "") -> None:
-            info = tarfile.TarInfo(name)
-            info.type, info.mode, info.size, info.linkname = kind, mode, len(data), link
-            info.mtime = 1_600_000_000
-            tar.addfile(info, io.BytesIO(data))
+    def add(name: str, kind: bytes, mode: int, data: bytes = b"", link: str = "") -> None:
+        info = tarfile.TarInfo(name)
+        info.type, info.mode, info.size, info.linkname = kind, mode, len(data), link
+        info.mtime = 1_600_000_000
+        tar.addfile(info, io.BytesIO(data))
 
-        add("etc", tarfile.DIRTYPE, 0o755)
-        add("etc/hello", tarfile.REGTYPE, 0o644, b"hello\n")
-        add("etc/link", tarfile.SYMTYPE, 0o777, link="hello")
-        add("etc/second", tarfile.LNKTYPE, 0o644, link="etc/hello")
-        add("etc/empty", tarfile.REGTYPE, 0o600)
-        add("big", tarfile.REGTYPE, 0o644, BIG)
-        add("work", tarfile.DIRTYPE, 0o777)
-        add("many", tarfile.DIRTYPE, 0o755)
-        for i in range(MANY):
-            add(f"many/f{i:05}", tarfile.REGTYPE, 0o644, b"%d\n" % i)
-    return out.getvalue()
+    add("etc", tarfile.DIRTYPE, 0o755)
+    add("etc/hello", tarfile.REGTYPE, 0o644, b"hello\n")
+    add("etc/link", tarfile.SYMTYPE, 0o777, link="hello")
+    add("etc/second", tarfile.LNKTYPE, 0o644, link="etc/hello")
+    add("etc/empty", tarfile.REGTYPE, 0o600)
+    add("big", tarfile.REGTYPE, 0o644, BIG)
+    add("work", tarfile.DIRTYPE, 0o777)
+    add("many", tarfile.DIRTYPE, 0o755)
+    for i in range(MANY):
+        add(f"many/f{i:05}", tarfile.REGTYPE, 0o644, b"%d\n" % i)
 
 
 class Mounter:
@@ -49,11 +46,8 @@ class Mounter:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.store = Store.open(directory / "store", directory / "run")
-        tar = directory / "layer.tar"
-        tar.write_bytes(image_tar())
         writer = LayoutWriter(directory / "layout")
-        with tarfile.open(tar) as members:
-            layer = writer.layer(members, "gzip")
+        layer = writer.layer(fill)
         layout = writer.image("latest", [layer], {"Cmd": ["sh"]})
         source = open_source(parse_image_name(str(layout)), Access())
         self.image = trio.run(pull_image, self.store, source, lambda: "test:latest")

@@ -1,0 +1,108 @@
+"""kill -9 of server and keeper, again and again, under programs that know exactly what they must see.
+
+IMAGEFS_KILLS sets how often (20; 200 before a release).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from harness import workers
+from harness.mounts import Mounter
+
+from imagefs.mount.api import MountOptions, find_mount, umount
+from imagefs.system.processes import can_resend, kernel_version
+
+KILLS = int(os.environ.get("IMAGEFS_KILLS", "20"))
+KILLS_WITHOUT_JOURNAL = 400
+_PAUSES = (0.001, 0.003, 0.01, 0.05, 0.3)
+_END_WITHIN = 60
+
+pytestmark = [
+    pytest.mark.skipif(
+        not can_resend(),
+        reason=f"FUSE_NOTIFY_RESEND: needs Linux 6.9, this is {kernel_version()}",
+    ),
+    pytest.mark.timeout(1800),
+]
+
+
+class Torture:
+    """Workers on one mount, and kills of what serves it."""
+
+    def __init__(self, mounter: Mounter, options: MountOptions, stack: ExitStack) -> None:
+        self.mounter = mounter
+        self.place = mounter.mount(options=options)
+        self.stop = mounter.directory / "stop"
+        self.workers: dict[str, subprocess.Popen[str]] = {}
+        self._stack = stack
+
+    def start(self, names: list[str]) -> None:
+        for name in names:
+            self.workers[name] = self._stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, workers.__file__, name, self.place / "work", self.stop],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+            self._stack.callback(self.workers[name].kill)
+
+    def kill(self, victim: str) -> None:
+        running = find_mount(self.mounter.store, self.place).running
+        assert running is not None
+        try:
+            os.kill(getattr(running, victim), signal.SIGKILL)
+        except ProcessLookupError:  # being replaced
+            pass
+
+    def failed_early(self) -> bool:
+        return any(worker.poll() is not None for worker in self.workers.values())
+
+    def finish(self) -> dict[str, str]:
+        """Stop the workers; what failed, by name."""
+        self.stop.touch()
+        failed = {}
+        for name, worker in self.workers.items():
+            text, _ = worker.communicate(timeout=_END_WITHIN)
+            if worker.returncode:
+                failed[name] = text
+        return failed
+
+
+def test_no_call_fails_and_nothing_happens_twice(mounter: Mounter) -> None:
+    with ExitStack() as stack:
+        torture = Torture(mounter, MountOptions(), stack)
+        torture.start(list(workers.WORKERS))
+        assert len(torture.workers) == 12
+        for i in range(KILLS):
+            time.sleep(0.35 + random.choice(_PAUSES))  # how long servers live is the experiment
+            torture.kill("keeper_pid" if i % 2 else "server_pid")
+            if torture.failed_early():
+                break
+        assert torture.finish() == {}
+    found = find_mount(mounter.store, torture.place)
+    assert found.running is not None
+    assert found.running.restarts >= KILLS // 2 - 1
+    umount(mounter.store, torture.place)
+
+
+def test_without_the_journal_something_goes_wrong(mounter: Mounter) -> None:
+    with ExitStack() as stack:
+        torture = Torture(mounter, MountOptions(journal=False), stack)
+        torture.start(["names", "dirs", "xattr", "exchange"])
+        for _ in range(KILLS_WITHOUT_JOURNAL):
+            time.sleep(0.25 + random.choice(_PAUSES))
+            torture.kill("server_pid")
+            if torture.failed_early():
+                break
+        assert torture.finish() != {}
