@@ -31,6 +31,7 @@ from imagefs.registry.credentials import find_credentials
 from imagefs.registry.errors import (
     AccessDenied,
     BadResponse,
+    ConnectionLost,
     RegistryBroken,
     RegistryBusy,
     RegistryError,
@@ -197,7 +198,8 @@ class RegistryClient:
             base = f"{scheme}://{self._authority}"
             try:
                 response = await self._http.get("GET", f"{base}/v2/", {}, None)
-            except TlsFailed as error:
+            except (TlsFailed, ConnectionLost) as error:
+                # Some servers of plain HTTP answer a handshake by a reset.
                 first = first or error
                 continue
             except (Unreachable, RegistryTimeout) as error:

@@ -181,7 +181,7 @@ class Http:
     def _client(self, url: str) -> httpx2.AsyncClient:
         scheme, name, port = _origin_or_bad(url, self._host)
         authority = f"[{name}]" if ":" in name else name
-        own = self._host in (authority, f"{authority}:{port}")
+        own = self._host.lower() in (authority, f"{authority}:{port}")
         key = (own, scheme == "https")
         if key not in self._clients:
             # Reading the system's CAs takes long: not for plain HTTP.
@@ -221,6 +221,8 @@ def translate(error: Exception, host: str) -> RegistryError:
             )
         if isinstance(cause, socket.gaierror):
             return Unreachable(f"{host}: no address is known for this host ({cause.strerror})")
+        if isinstance(cause, ConnectionResetError | BrokenPipeError):
+            return ConnectionLost(f"{host}: the connection was reset")
         if isinstance(cause, ConnectionRefusedError):
             return Unreachable(f"{host}: connection refused; is the registry running?")
     if isinstance(error, httpx2.ConnectTimeout):

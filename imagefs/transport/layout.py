@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ class LayoutName:
     ref: str | None = None
     position: int | None = None
     digest: Digest | None = None
+
+    def absolute(self) -> LayoutName:
+        """The same from any working directory."""
+        return replace(self, directory=str(Path(self.directory).absolute()))
 
     def __str__(self) -> str:
         if self.digest is not None:

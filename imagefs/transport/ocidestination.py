@@ -40,8 +40,8 @@ class OciLayoutDestination:
     def __init__(self, name: LayoutName) -> None:
         if name.digest is not None or name.position is not None:
             raise InvalidInputError(f"{name}: an image is written as oci:DIR or oci:DIR:NAME")
-        self._name = name
-        self._directory = Path(name.directory)
+        self._name = name.absolute()
+        self._directory = Path(self._name.directory)
         self._entry: dict[str, Any] | None = None
         try:
             self._prepare()
@@ -50,7 +50,7 @@ class OciLayoutDestination:
 
     @property
     def name(self) -> str:
-        """`oci:DIR[:REF]`."""
+        """`oci:DIR[:REF]`, DIR absolute."""
         return str(self._name)
 
     async def has_blob(self, ref: BlobRef) -> bool:

@@ -44,12 +44,12 @@ class OciLayoutSource:
     """An image of a layout; an ImageSource that also lists tags and referrers."""
 
     def __init__(self, name: LayoutName) -> None:
-        self._name = name
-        self._directory = Path(name.directory)
+        self._name = name.absolute()
+        self._directory = Path(self._name.directory)
 
     @property
     def name(self) -> str:
-        """`oci:DIR[:REF]`."""
+        """`oci:DIR[:REF]`, DIR absolute."""
         return str(self._name)
 
     async def manifest(self, digest: Digest | None = None) -> tuple[bytes, str]:

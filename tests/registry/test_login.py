@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 from contextlib import aclosing
@@ -74,6 +75,23 @@ async def test_a_token_that_is_no_longer_good_is_renewed(kit: Kit, registry: Fak
         assert await source.pread(info(LAYER), 5, 5) == LAYER[5:10]
         registry.faults.append(Fault("blobs", "cut", at=100))
         assert await source.blob(info(LAYER)) == LAYER
+
+
+async def test_nothing_secret_is_logged(
+    kit: Kit, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    for auth in ("basic", "bearer"):
+        registry.auth = auth  # type: ignore[assignment]  # one of the three, as listed above
+        async with (
+            serve(registry) as host,
+            aclosing(kit.source(f"{host}/{REPOSITORY}:1", creds=GOOD)) as source,
+        ):
+            await source.manifest()
+    encoded = registry.requests[-1].headers["authorization"].split()[1]
+    basic = base64.b64encode(b"anna:s3cret").decode()
+    for secret in ("s3cret", basic, encoded):
+        assert secret not in caplog.text
 
 
 async def test_an_identity_token_is_exchanged(kit: Kit, registry: FakeRegistry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import aclosing
 from typing import Any
 
@@ -22,6 +23,7 @@ from imagefs.registry.errors import (
     TlsFailed,
     Unreachable,
 )
+from imagefs.registry.http import Http
 from imagefs.registry.retry import RetryPolicy
 from imagefs.testing.fake_registry import FakeRegistry, Fault, Reply, serve
 from imagefs.testing.transport_contract import CONFIG, LAYER, MANIFEST_TYPE, info, manifest
@@ -170,6 +172,18 @@ async def test_bad_redirects_are_refused(kit: Kit, registry: FakeRegistry, locat
     async with serve(registry) as host, aclosing(kit.source(f"{host}/{REPOSITORY}:1")) as source:
         with pytest.raises(BadResponse):
             await source.manifest()
+
+
+@pytest.mark.parametrize("location", ["http://reg/x", "http://cdn/x"])
+def test_a_redirect_never_leaves_tls(location: str) -> None:
+    def no_context() -> ssl.SSLContext:
+        raise AssertionError
+
+    client = Http("reg", no_context, no_context, loopback=False)
+    assert client._redirected("https://reg/v2/", "/x") == "https://reg/x"
+    assert client._redirected("http://reg/v2/", location) == location
+    with pytest.raises(BadResponse, match="from https to http"):
+        client._redirected("https://reg/v2/", location)
 
 
 async def test_mirrors_are_asked_first_and_the_registry_last(

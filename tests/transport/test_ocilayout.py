@@ -166,6 +166,22 @@ async def test_a_full_disk_is_the_writers_error(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"blobs", "oci-layout"}
 
 
+async def test_a_sources_name_is_good_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = await push(destination("layout:one"))
+    name = source("layout:one").name
+    assert name == f"oci:{tmp_path}/layout:one"
+    monkeypatch.chdir("/")
+    assert (await open_source(parse_image_name(name), Access()).manifest())[0] == raw
+
+
+def test_a_name_costs_no_trio() -> None:
+    script = "import sys, imagefs.transport; sys.exit('trio' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_an_oci_name_costs_no_http_library(tmp_path: Path) -> None:
     script = (
         "import sys; from imagefs.transport import *;"
