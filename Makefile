@@ -46,8 +46,8 @@ bench: venv       ## ratios against ext4, overlayfs and podman, in one run
 torture: venv     ## 200 kill -9 of server and keeper under verifying workers
 	$(AS_ROOT) env IMAGEFS_TORTURE_KILLS=200 $(BIN)/pytest kernel-tests -k torture --timeout=0 $(PYTEST_ARGS)
 
-clean-mounts:     ## abort and detach every mount of imagefs on this machine
+clean-mounts:     ## abort and detach EVERY mount of imagefs on this machine, also others'
 	$(AS_ROOT) $(PYTHON) -m imagefs.testing.leftovers
 
-clean: clean-mounts ## clean-mounts, and remove what make made
+clean:            ## remove what make made; mounts stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

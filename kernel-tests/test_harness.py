@@ -192,3 +192,26 @@ def test_clean_up_gets_past_a_dead_fuse_server(tmp_path: Path) -> None:
         server.communicate()
         if reader:
             reader.wait()
+
+
+def test_the_global_clean_up_spares_who_only_names_the_programs(tmp_path: Path) -> None:
+    script = tmp_path / "imagefs/mount/keeper.py"
+    script.parent.mkdir(parents=True)
+    opening = "if sys.argv[1:]: os.open('/dev/fuse', os.O_RDWR)"
+    script.write_text(f"import os, sys\n{opening}\nprint(1, flush=True)\ninput()")
+    pipe = subprocess.PIPE
+    editor, keeper = (
+        subprocess.Popen([sys.executable, script, *more], stdin=pipe, stdout=pipe)
+        for more in ([], ["mounted"])
+    )
+    try:
+        for child in (editor, keeper):
+            assert child.stdout is not None
+            child.stdout.readline()
+        serving = {p.pid for p in leftovers.processes() if leftovers.serves(p)}
+        assert keeper.pid in serving
+        assert editor.pid not in serving
+    finally:
+        for child in (editor, keeper):
+            child.kill()
+            child.communicate()

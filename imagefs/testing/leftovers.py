@@ -1,15 +1,18 @@
 """Finds and removes what a store leaves running: processes, FUSE connections, mounts. As root.
 
 `python -m imagefs.testing.leftovers` does it for all stores of this machine; `make clean-mounts`
-runs it with any Python, so it imports nothing outside the standard library. It touches no path of
+runs it with any Python, so it imports nothing outside the standard library. Whoever else tests on
+this machine loses their mounts by that: prefer `clean_store`. It touches no path of
 a mount before the connection is aborted: a dead FUSE mount hangs whoever looks at it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +22,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _FUSE_TYPE = "fuse.imagefs"
-_PROGRAM = re.compile(rb"imagefs[./]mount[./](keeper|server)")
+_PROGRAM = re.compile(rb"(^|\0)([^\0]*/)?imagefs[./]mount[./](keeper|server|stored)(\.py)?(\0|$)")
 
 
 @dataclass(frozen=True)
@@ -106,23 +109,47 @@ def detach(chosen: Callable[[Mount], bool]) -> list[str]:
 
 
 def clean_store(root: Path, below: Path) -> list[str]:
-    """Kill what works for the store at `root`, detach its mounts and all below `below`.
+    """Kill what works for the store at `root`, detach its mounts and all below `below`, and
+    remove its run directory.
 
     Returns the mount points that were still there: after a good run, none.
     """
     ancestors = _ancestors(os.getpid())
     kill(lambda process: process.belongs_to(root), ancestors)
-    inside = f"{below}/"
-    return detach(
+    run = run_directory(root)
+    inside = (f"{below}/", f"{run}/")
+    found = detach(
         lambda mount: mount.mountpoint.startswith(inside) or mount.source.startswith(inside)
     )
+    shutil.rmtree(run, ignore_errors=True)
+    return found
+
+
+def run_directory(root: Path) -> Path:
+    """Return where root's run-time state lies, as imagefs.store.roots has it.
+
+    Spelt out again, since clean-up must not depend on what it cleans up after.
+    """
+    name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+    return Path("/run/imagefs", name)
 
 
 def clean_all() -> list[str]:
     """Kill every keeper and server, detach every mount of type fuse.imagefs; return what it did."""
-    killed = kill(lambda process: _PROGRAM.search(process.arguments) is not None)
+    killed = kill(serves)
     detached = detach(lambda mount: mount.type == _FUSE_TYPE)
     return [f"killed {pid}" for pid in killed] + [f"detached {path}" for path in detached]
+
+
+def serves(process: Process) -> bool:
+    """Tell whether it is a keeper or a server, and not an editor or a linter of their source."""
+    if _PROGRAM.search(process.arguments) is None:
+        return False
+    try:
+        descriptors = (_PROC / str(process.pid) / "fd").iterdir()
+        return any(descriptor.readlink() == Path("/dev/fuse") for descriptor in descriptors)
+    except OSError:
+        return False
 
 
 def _ancestors(pid: int) -> frozenset[int]:

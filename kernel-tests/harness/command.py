@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -81,8 +79,3 @@ class Cli:
     def clean(self) -> None:
         """Kill what still works for this store, detach its mounts, remove its run directory."""
         leftovers.clean_store(self.root, self.directory)
-        # As imagefs.store.roots names it; not imported, since clean-up must not depend on it.
-        name = hashlib.sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:16]
-        run = Path("/run/imagefs", name)
-        leftovers.detach(lambda mount: mount.mountpoint.startswith(f"{run}/"))
-        shutil.rmtree(run, ignore_errors=True)
