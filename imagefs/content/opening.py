@@ -22,7 +22,8 @@ async def open_reader(
 ) -> AsyncIterator[FetchingReader]:
     """The content of `layers`, fetched as it is read from where their blobs are known to be.
 
-    `home` is the image's name: see `Places`. Layers stay open, and so in the store, as long as the block lasts.
+    `home` is the image's name: see `Places`. Layers stay open, and so in the store, as long as the
+    block lasts.
     """
     # The fetcher waits, once for all readers; a source that waits too would double the budget.
     impatient = replace(access, retry_budget=_ONE_TRY)

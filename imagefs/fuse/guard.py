@@ -25,7 +25,7 @@ def guarded(handler: Handler) -> Handler:
     """`handler`, raising nothing but FUSEError: OSError keeps its errno, the rest is logged."""
 
     @functools.wraps(handler)
-    async def guard(self: object, *args: Any) -> Any:
+    async def guard(self: Guarded, *args: Any) -> Any:
         try:
             return await handler(self, *args)
         except OSError as error:
@@ -38,6 +38,8 @@ def guarded(handler: Handler) -> Handler:
         except Exception:
             log.exception("%s%r failed: answered EIO", handler.__name__, args)
             raise FUSEError(errno.EIO) from None
+        finally:
+            self.settle()
 
     return guard
 
@@ -65,6 +67,9 @@ HANDLERS = frozenset((*NAMES, *ATTRIBUTES, *XATTRS, *FILES, *DIRECTORIES))
 
 class Guarded(pyfuse3.Operations):
     """Operations whose handlers are guarded when a class is made."""
+
+    def settle(self) -> None:
+        """Called after each handler, before its answer. Must not fail."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyfuse3
@@ -45,6 +46,16 @@ class ImageOps(Guarded):
     def init(self) -> None:
         """The session starts."""
         self._attach()
+
+    def settle(self) -> None:
+        """Have the kernel ask again for the times of directories that copy-up touched.
+
+        Their ctime moved though nobody changed them: kept attributes would differ from fresh ones,
+        and programs that compare (tar) would take that for a change.
+        """
+        for inode in self._engine.restamped():
+            with suppress(OSError):  # not known to the kernel: nothing is kept
+                pyfuse3.invalidate_inode(inode, attr_only=True)
 
     # -- looking
 

@@ -35,6 +35,7 @@ class Backing:
         self.dialect = dialect
         self.view = view
         self.journal = journal
+        self.restamped: set[int] = set()  # directories whose ctime moved by copy-up alone
         self._dirs: OrderedDict[int, int] = OrderedDict()
         self._data: OrderedDict[int, int] = OrderedDict()
         self._serial = 0
@@ -145,6 +146,7 @@ class Backing:
     def times_kept(self, parent: int) -> Iterator[None]:
         """Do something in a directory that its users must not see in its times."""
         node = self.view.nodes[parent]
+        self.restamped.add(parent)
         before = self.stat(node)
         note: dict[str, int | bytes] = {"atime": before.atime_ns, "mtime": before.mtime_ns}
         slot = self.journal.intend(-1, "times", (parent,), note) if self.journal else None

@@ -96,6 +96,7 @@ class Lifter:
             self.view.name(node, parent, name)
         if node.kind == stat.S_IFDIR:
             self.view.count_subdirs(node)
+            self.backing.restamped.add(node.ino)
 
     def _link_all(self, place: Place, names: list[tuple[int, bytes]]) -> None:
         done: list[tuple[int, bytes]] = []

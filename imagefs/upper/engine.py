@@ -167,6 +167,13 @@ class Engine:
         for cookie, name, ino in rows:
             yield DirEntry(name, self._stats.stat(ino), cookie)
 
+    def restamped(self) -> set[int]:
+        """Directories whose ctime moved since the last call though nobody changed them."""
+        if self._upper is None or not self._backing.restamped:
+            return set()
+        moved, self._backing.restamped = self._backing.restamped, set()
+        return moved
+
     def statvfs(self) -> os.statvfs_result:
         """The upper's file system; read-only: the image's own size, and nothing free."""
         if self._upper is not None:
