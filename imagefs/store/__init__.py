@@ -1,4 +1,4 @@
-"""The content store of a node: blobs, layers, images, mounts, containers. Synchronous, fetches nothing.
+"""The content store: blobs, layers, images, mounts, containers. Fetches nothing, never awaits.
 
 docs/formats/store.md describes what lies on disk.
 """

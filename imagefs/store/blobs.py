@@ -29,6 +29,7 @@ class BlobWriter:
         self.size = 0
 
     def write(self, data: Data) -> None:
+        """The next bytes; raises OSError (ENOSPC)."""
         self._blobs.core.disk.write(self._fd, data)
         self._hasher.update(data)
         self.size += len(data)
@@ -75,7 +76,7 @@ class Blobs:
 
     def path(self, digest: Digest) -> Path | None:
         """Where the blob's file is (its bytes not verified), or None if absent."""
-        with self.core.db.transaction() if self.core.leases.active else _nothing():
+        with self.core.leases.seeing():
             if not self.core.db.row("SELECT 1 FROM blobs WHERE digest = ?", (str(digest),)):
                 return None
             self.core.leases.hold("blob", str(digest))
@@ -117,8 +118,3 @@ class Blobs:
                     (str(digest), size, time.time_ns()),
                 )
                 self.core.leases.hold("blob", str(digest))
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

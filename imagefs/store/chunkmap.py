@@ -1,8 +1,8 @@
 """The map of a layer's chunks: one byte of state each, shared by all processes. Verifies nothing.
 
-Theory of operation. The file is a header and one byte per chunk, mapped MAP_SHARED by all who use the
-layer; a state is a single byte store, so it needs no lock. A byte is raised only after the chunk's
-bytes were verified and written.
+Theory of operation. The file is a header and one byte per chunk, mapped MAP_SHARED by all who use
+the layer; a state is a single byte store, so it needs no lock. A byte is raised only after the
+chunk's bytes were verified and written.
 
     MISSING  -> PRESENT    written and verified in this boot; the page cache has it at least
     PRESENT  -> DURABLE    the data file was synced after it was written
@@ -10,8 +10,8 @@ bytes were verified and written.
     DOUBTFUL -> PRESENT    read back and verified, or written again
     any      -> MISSING    content dropped, under the layer's exclusive lock
 
-The boot in the header is set after all bytes were made doubtful, so that a crash in between repeats it;
-two processes that do it at once can only make a byte doubtful once too often.
+The boot in the header is set after all bytes were made doubtful, so that a crash in between repeats
+it; two processes that do it at once can only make a byte doubtful once too often.
 """
 
 from __future__ import annotations
@@ -93,4 +93,5 @@ class ChunkMap:
         self._bytes.flush()
 
     def close(self) -> None:
+        """Unmap the file."""
         self._bytes.close()

@@ -1,6 +1,6 @@
 """What all parts of a store share: its directories, database, locks and leases. Holds no content.
 
-Lock order, outermost first (a later one may be taken while holding an earlier one, never the reverse):
+Lock order, outermost first (whoever holds one takes only later ones):
 
 1. a lease's file, and the flock on something in tmp/;
 2. locks/gc: shared while something is published (files renamed in, row written), exclusive for gc;

@@ -1,7 +1,7 @@
-"""The store's SQLite database: one connection per thread, errors in the store's words. Knows no table.
+"""The store's SQLite database: a connection per thread, errors in our words. Knows no table.
 
-Readers never wait for writers (WAL). A write transaction takes the write lock at its start, so it never
-fails half-way because another process was faster.
+Readers never wait for writers (WAL). A write transaction takes the write lock at its start, so it
+never fails half-way because another process was faster.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -20,7 +21,8 @@ from imagefs.store.schema import SCHEMA, VERSION
 BUSY_TIMEOUT_MS = 30_000
 
 Value = int | str | bytes | None
-Row = tuple[Value, ...]
+#: What a SELECT gives; the schema is STRICT, so a column's type is the one written there.
+Row = tuple[Any, ...]
 
 
 class Database:
@@ -46,20 +48,34 @@ class Database:
         """All statements inside, or none of them; a transaction inside another joins it."""
         with self._translated():
             connection = self._connection()
-            if connection.in_transaction:
+            if _in_transaction(connection):
                 yield
                 return
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
+            finally:
+                # After an error only; on a full disk SQLite may have rolled back by itself.
+                if _in_transaction(connection):
                     connection.execute("ROLLBACK")
-                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see one state; it must not write. Inside a transaction it joins that."""
+        with self._translated():
+            connection = self._connection()
+            if _in_transaction(connection):
+                yield
+                return
+            connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")
 
     def run(self, sql: str, args: tuple[Value, ...] = ()) -> int:
-        """Do one statement, in the open transaction or one of its own; the number of rows changed."""
+        """Do one statement, in the open transaction or its own; the number of rows changed."""
         with self.transaction():
             self._connection().execute(sql, args)
             return self._connection().changes()
@@ -102,7 +118,7 @@ class Database:
 
 
 def create_database(path: Path) -> None:
-    """Make the tables where there are none. The caller has locked other creators out; idempotent."""
+    """Make the tables where there are none; idempotent. The caller locked other creators out."""
     connection = apsw.Connection(str(path))
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -114,6 +130,10 @@ def create_database(path: Path) -> None:
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def _in_transaction(connection: apsw.Connection) -> bool:
+    return connection.in_transaction
 
 
 def _version(connection: apsw.Connection) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from imagefs.store.db import Row
 from imagefs.store.gc import live_trees
 from imagefs.system.atomic import disk_usage
 
@@ -94,6 +95,6 @@ def _containers(store: Store) -> Usage:
     return Usage("Containers", len(records), len(records), size, 0)
 
 
-def _number(row: tuple[int | str | bytes | None, ...] | None) -> int:
-    assert row is not None and isinstance(row[0], int)
-    return row[0]
+def _number(row: Row | None) -> int:
+    assert row is not None
+    return int(row[0])

@@ -1,4 +1,4 @@
-"""What the store must know of a manifest and its config to keep them together. Judges nothing else."""
+"""What the store must know of a manifest and its config to keep both. Judges nothing else."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Recomputes every digest and follows every reference in a store, and names what is wrong. Repairs nothing.
+"""Recomputes every digest, follows every reference, names what is wrong. Repairs nothing.
 
-Publishers may go on; gc waits. What dead processes left half-made in tmp/ is no problem: gc removes it.
+Publishers may go on; gc waits. What dead processes left in tmp/ is no problem: gc removes it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -136,7 +137,8 @@ def _rebuilt(layer: StoredLayer, index: LayerIndex) -> Iterator[str]:
     for piece in rebuild_tar(index, layer.skeleton(), layer.read):
         hasher.update(piece)
     if index.diff_id is not None and hasher.hexdigest() != index.diff_id.hex:
-        yield f"content and skeleton make the diffID sha256:{hasher.hexdigest()}, not {index.diff_id}"
+        found = f"sha256:{hasher.hexdigest()}"
+        yield f"content and skeleton make the diffID {found}, not {index.diff_id}"
 
 
 def _images(store: Store) -> Iterator[Problem]:
@@ -192,7 +194,7 @@ def _key(store: Store, layer: str) -> LayerKey:
 def _mounts(store: Store) -> Iterator[Problem]:
     for record in store.mounts.list():
         where = f"{record.id} ({record.mountpoint})"
-        if record.upper is not None and not os.path.isdir(record.upper):
+        if record.upper is not None and not Path(record.upper).is_dir():
             yield Problem("mount", where, f"its upper {record.upper} is missing")
         if store.images.get(record.manifest) is None:
             yield Problem("mount", where, f"its image {record.manifest} is not in the store")

@@ -1,7 +1,8 @@
 """Frees what nothing refers to, and nothing else. Never touches what a live lease or reader holds.
 
-Roots are names, mounts, containers and live leases. Rows go in one transaction, files are then moved
-to tmp/, and removed after publishers may go on. A crash leaves files without a row, for the next gc.
+Roots are names, mounts, containers and live leases. Rows go in one transaction, files are then
+moved to tmp/, and removed after publishers may go on. A crash leaves files without a row, which the
+next gc removes.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import msgspec
 from imagefs.oci.digest import Digest, DigestError
 from imagefs.store.errors import InUseError
 from imagefs.store.keys import tree_id
-from imagefs.system.atomic import disk_usage, remove_tree
+from imagefs.system.atomic import disk_usage, names_in, remove_tree
 from imagefs.system.locks import FileLock, lock_path
 
 if TYPE_CHECKING:
     from imagefs.store.store import Store
 
 _LIVE_IMAGES = """
-    SELECT manifest FROM names UNION SELECT manifest FROM mounts UNION SELECT manifest FROM containers
-    UNION SELECT name FROM lease_holds WHERE kind = 'image'
+    SELECT manifest FROM names UNION SELECT manifest FROM mounts
+    UNION SELECT manifest FROM containers UNION SELECT name FROM lease_holds WHERE kind = 'image'
 """
 _LIVE_LAYERS = """
     SELECT layer FROM image_layers UNION SELECT layer FROM mount_layers
@@ -106,7 +107,7 @@ class _Dead:
         for kind, path in list(strays(self._store)):
             if kind != "unknown":
                 freed.append(Freed(kind, path.name, disk_usage(path)))
-                os.rename(path, self._trash / f"{kind}-{path.name}")
+                path.rename(self._trash / f"{kind}-{path.name}")
         for lock in self._locks:
             lock.release()
         return freed
@@ -129,7 +130,7 @@ class _Dead:
 
 
 def strays(store: Store) -> Iterator[tuple[str, Path]]:
-    """(kind, path) of the files in the store that no row speaks of; 'unknown' for what is no part of one."""
+    """(kind, path) of what no row speaks of; 'unknown' for what cannot be the store's."""
     db, root = store.core.db, store.root
     for kind, folder, table in (
         ("layer", "layers", "layers"),
@@ -137,19 +138,19 @@ def strays(store: Store) -> Iterator[tuple[str, Path]]:
         ("container", "containers", "containers"),
     ):
         known = {str(name) for (name,) in db.rows(f"SELECT id FROM {table}")}
-        for name in sorted(os.listdir(root / folder)):
+        for name in names_in(root / folder):
             if name not in known:
                 yield kind, root / folder / name
     blobs = {str(name) for (name,) in db.rows("SELECT digest FROM blobs")}
-    for algorithm in sorted(os.listdir(root / "blobs")):
-        for name in sorted(os.listdir(root / "blobs" / algorithm)):
+    for algorithm in names_in(root / "blobs"):
+        for name in names_in(root / "blobs" / algorithm):
             path = root / "blobs" / algorithm / name
             if not _is_digest(algorithm, name):
                 yield "unknown", path
             elif f"{algorithm}:{name}" not in blobs:
                 yield "blob", path
     trees = set(live_trees(store))
-    for name in sorted(os.listdir(root / "trees")):
+    for name in names_in(root / "trees"):
         if name not in trees:
             yield "tree", root / "trees" / name
 

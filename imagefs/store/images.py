@@ -1,4 +1,4 @@
-"""Images: manifest, config and the layer entries they are read through, and their names. Fetches nothing."""
+"""Images: manifest, config, the layer entries they are read through, names. Fetches nothing."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ class Images:
     ) -> Image:
         """Add an image whose layers are here, and give it `name`. Atomic, idempotent.
 
-        `keep` names blobs that live as long as it does, such as the index that chose it. An image that
-        is here already gets these layer keys for mounts made from now on. Raises ImageMismatchError
-        where the parts do not belong together, DiffIDConflictError where the config claims a diffID
-        that is not the layer's.
+        `keep` names blobs that live as long as it does, such as the index that chose it. An image
+        that is here already gets these layer keys for mounts made from now on. Raises
+        ImageMismatchError where the parts do not belong together, DiffIDConflictError where the
+        config claims a diffID that is not the layer's.
         """
         documents = read_documents(manifest_raw, config_raw)
         with self._core.publishing():
@@ -97,7 +97,7 @@ class Images:
 
     def get(self, manifest: Digest) -> Image | None:
         """The image with this manifest."""
-        with self._core.db.transaction():
+        with self._core.leases.seeing():
             row = self._core.db.row(
                 f"SELECT {_COLUMNS} FROM images WHERE manifest = ?", (str(manifest),)
             )
@@ -135,7 +135,7 @@ class Images:
         A name goes before an id. A short name means localhost/NAME, else the one name that ends in
         /NAME. None if there is none; AmbiguousNameError if there are several.
         """
-        with self._core.db.transaction():
+        with self._core.leases.seeing():
             found = self._by_name(text) or self._by_digest(text) or self._by_id(text)
             return self.get(Digest.parse(found)) if found else None
 
@@ -182,7 +182,7 @@ class Images:
                 return str(manifest)
         return None
 
-    def _short(self, text: str) -> list[tuple[str, str]]:
+    def _short(self, text: str) -> Sequence[tuple[str, str]]:
         wanted = with_tag(text)
         rows = self._core.db.rows("SELECT name, manifest FROM names ORDER BY name")
         return [(str(name), str(m)) for name, m in rows if answers_to(str(name), wanted)]

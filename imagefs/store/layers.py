@@ -1,8 +1,8 @@
-"""Layer entries: an index, its content as far as it is here, and the rest of its tar. Fetches nothing.
+"""Layer entries: an index, its content as far as it is here, the rest of its tar. Fetches nothing.
 
-An entry is keyed by (blob digest, index digest) and lies in layers/ID: `index`, `data` (sparse, each file
-at a 4 KiB aligned offset), `map` (chunkmap.py), `skeleton` (zlib) and `lock`. What an image claims about
-a layer selects nothing here.
+An entry is keyed by (blob digest, index digest) and lies in layers/ID: `index`, `data` (sparse,
+each file at a 4 KiB aligned offset), `map` (chunkmap.py), `skeleton` (zlib) and `lock`. What an
+image claims about a layer selects nothing here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from imagefs.store.core import Core
 from imagefs.store.keys import LayerKey
 from imagefs.store.layerwriter import LayerWriter
 from imagefs.store.storedlayer import StoredLayer
-from imagefs.system.atomic import replace_file
+from imagefs.system.atomic import disk_usage, replace_file
 from imagefs.system.locks import lock_path
 
 
@@ -37,7 +37,7 @@ class Layers:
 
         Entries that came with somebody's index are never found: only who brought them uses them.
         """
-        with self.core.db.transaction():
+        with self.core.leases.seeing():
             row = self.core.db.row(
                 "SELECT id, index_digest FROM layers WHERE blob = ? AND proved = 1 "
                 "ORDER BY added_ns DESC LIMIT 1",
@@ -71,7 +71,7 @@ class Layers:
 
     @contextmanager
     def create(self) -> Iterator[LayerWriter]:
-        """A writer for a layer that is being streamed; what it did not commit is gone at the end."""
+        """A writer for a layer that is being streamed; without a commit nothing is left."""
         with self.core.scratch.directory() as path:
             writer = LayerWriter(path, self.core.disk, self.core.boot, self._publish)
             try:
@@ -85,14 +85,12 @@ class Layers:
 
     def usage(self, key: LayerKey) -> tuple[int, int]:
         """Bytes on disk: (content, the rest of the entry)."""
-        from imagefs.system.atomic import disk_usage
-
         path = self.path(key)
         content = disk_usage(path / "data")
         return content, disk_usage(path) - content
 
     def _publish(self, path: Path, index: LayerIndex, skeleton: Digest, states: bytes) -> LayerKey:
-        """Put the finished directory in place; where the entry is there already, fill it up instead."""
+        """Put the finished directory in place; fill the entry up where there is one already."""
         key = LayerKey(index.blob_digest, index.digest)
         proved = index.diff_id is not None
         with self.core.publishing():

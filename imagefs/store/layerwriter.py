@@ -1,4 +1,4 @@
-"""Writes a layer that is being streamed into a directory of its own. Publishes through a callback only."""
+"""Writes a layer that is being streamed into a directory of its own. Does not publish it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Publish = Callable[[Path, LayerIndex, Digest, bytes], LayerKey]
 class LayerWriter:
     """The sink of one stream (a `ContentSink`); `commit` makes it an entry of the store.
 
-    The data file is not synced: the map says in which boot it was written, and after another one each
+    The data file is not synced: the map says in which boot it was written, and in another one each
     chunk is verified again before it is served.
     """
 
@@ -58,8 +58,9 @@ class LayerWriter:
     def commit(self, index: LayerIndex) -> LayerKey:
         """Make the entry visible, whole and at once; idempotent for the same layer.
 
-        The caller answers for it that a full stream with the digest `index.blob_digest` went through
-        this writer if `index.diff_id` is set. Chunks that `content` did not bring stay missing.
+        Where `index.diff_id` is set, the caller answers for it that a full stream with the digest
+        `index.blob_digest` went through this writer. Chunks that
+        `content` did not bring stay missing.
         """
         states = self._states(index)
         self._disk.write(self._skeleton, self._packer.flush())
@@ -93,7 +94,7 @@ class LayerWriter:
         )
 
     def _has(self, index: LayerIndex, chunk: int) -> bool:
-        """Whether the chunk came; one that came in pieces out of order is read back and verified."""
+        """Whether the chunk came; one that came out of order is read back and verified."""
         start = index.chunks.data[chunk]
         length = index.chunks.length[chunk]
         piece = bisect_right(self._starts, start) - 1

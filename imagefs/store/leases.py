@@ -1,6 +1,6 @@
 """Leases: what a pull or a commit in progress uses, kept from gc until it ends or its process dies.
 
-A lease is a row and a locked file; it is void as soon as the lock is free. While a lease is open, all
+A lease is a row and a locked file; it is void as soon as the lock is free. While it is open, all
 that its Store adds or finds is held by it, so that callers cannot forget to. Never frees anything.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from secrets import token_hex
 
 from imagefs.store.db import Database
+from imagefs.system.atomic import names_in
 from imagefs.system.locks import FileLock, lock_path
 
 
@@ -45,8 +46,12 @@ class Leases:
 
     @property
     def active(self) -> bool:
-        """Whether a lease of this Store is open, so that finding must be done in a transaction."""
+        """Whether a lease of this Store is open."""
         return bool(self._open)
+
+    def seeing(self) -> AbstractContextManager[None]:
+        """What is found inside can be held before gc takes it; without a lease no lock is taken."""
+        return self._db.transaction() if self._open else self._db.snapshot()
 
     def hold(self, kind: str, name: str) -> None:
         """Let the open leases hold `name`; call it in the transaction that saw or made the row."""
@@ -62,7 +67,7 @@ class Leases:
                 self._end(str(name), lock)
             elif not path.exists():
                 self._db.run("DELETE FROM leases WHERE id = ?", (name,))
-        for left in os.listdir(self.path):
+        for left in names_in(self.path):
             if self._db.row("SELECT 1 FROM leases WHERE id = ?", (left,)) is None:
                 lock = lock_path(self.path / left, wait=False)
                 if lock is not None:

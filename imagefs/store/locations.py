@@ -1,4 +1,4 @@
-"""Which image names were seen to have a layer blob, for mounts and for push. Asks nobody, keeps no secret."""
+"""Which image names were seen to have a layer blob. Asks nobody, keeps no secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Locations:
         self._core = core
 
     def add(self, blob: Digest, source: str) -> None:
-        """Note that `source`, a name with transport and without credentials, has `blob`. Idempotent."""
+        """Note that `source`, a name with transport, has `blob`. Idempotent."""
         self._core.db.run(
             "INSERT INTO locations VALUES (?1, ?2, ?3) "
             "ON CONFLICT (blob, source) DO UPDATE SET seen_ns = ?3",

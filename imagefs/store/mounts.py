@@ -1,8 +1,9 @@
-"""Mount records and their upper directories, which outlive the mount. Mounts and unmounts nothing."""
+"""Mount records and their upper directories, which outlive the mount. Mounts nothing."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -27,8 +28,8 @@ class MountRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A mount as it was asked for. It pins its image until it is removed, mounted or not.
 
     `access` says where credentials are, never what they are. `upper` is None for a read-only mount,
-    and filled in by `add` for others; the work directory lies beside it. `layers` are the entries it
-    reads through: the image's when it was added, unless it brings its own.
+    and filled in by `add` for others; the work directory lies beside it. `layers` are the entries
+    it reads through: the image's when it was added, unless it brings its own.
     """
 
     id: str
@@ -98,12 +99,12 @@ class Mounts:
         rows = self._core.db.rows(f"SELECT {_COLUMNS} FROM mounts ORDER BY created_ns, id")
         return [self._record(row) for row in rows]
 
-    def at(self, mountpoint: str) -> list[MountRecord]:
+    def at(self, mountpoint: str) -> Sequence[MountRecord]:
         """The records made for this directory, the latest first; only the first can be mounted."""
         return [record for record in reversed(self.list()) if record.mountpoint == mountpoint]
 
     def update(self, record: MountRecord) -> None:
-        """Replace the record of the same id, all but its image and layers; NotFoundError if absent."""
+        """Replace the record of that id, all but image and layers; NotFoundError if absent."""
         changed = self._core.db.run(
             "UPDATE mounts SET name = ?, mountpoint = ?, driver = ?, read_only = ?, options = ?, "
             "access = ?, boot_id = ?, upper = ?, container = ? WHERE id = ?",
@@ -189,8 +190,6 @@ class Mounts:
             "ON l.id = m.layer WHERE m.mount = ? ORDER BY m.position",
             (mount_id,),
         )
-        assert isinstance(mountpoint, bytes) and isinstance(created_ns, int)
-        assert upper is None or isinstance(upper, bytes)
         return MountRecord(
             id=str(mount_id),
             manifest=Digest.parse(str(manifest)),

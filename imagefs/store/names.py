@@ -9,7 +9,7 @@ _ID = re.compile(r"[0-9a-f]{3,64}")
 
 
 def canonical(name: str) -> str:
-    """The full name under which `name` is kept: localhost/ where it has no registry, :latest no tag.
+    """The full name by which `name` is kept: localhost/ for want of a registry, :latest of a tag.
 
     Names with a transport other than docker:// stay as they are.
     """
@@ -26,7 +26,7 @@ def has_registry(name: str) -> bool:
 
 
 def with_tag(name: str) -> str:
-    """`name`, with :latest where it has neither tag nor digest; a tag beside a digest is dropped."""
+    """`name`, with :latest for want of tag and digest; a tag beside a digest is dropped."""
     repository, at, digest = name.partition("@")
     head, slash, last = repository.rpartition("/")
     base, colon, _ = last.partition(":")

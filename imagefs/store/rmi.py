@@ -1,4 +1,4 @@
-"""Removing an image, by podman's rules: names first, the image with the last of them. Unmounts nothing."""
+"""Removing an image as podman does: names first, it with the last of them. Unmounts nothing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,6 @@ def pinned_by(store: Store, image: Image) -> list[str]:
     )
     pins = [f"container {name} ({str(one)[:12]})" for name, one in containers]
     for one, where, upper in mounts:
-        assert isinstance(where, bytes)
         what = "mount" if upper is None else "mount and upper"
         pins.append(f"{what} {one} ({os.fsdecode(where)})")
     return pins

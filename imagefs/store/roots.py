@@ -1,4 +1,4 @@
-"""Where a store lies: its root, and its run directory for what a reboot forgets. Makes no directory."""
+"""Where a store lies: its root, and its run directory for what a reboot forgets. Makes none."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def default_roots(env: Mapping[str, str], uid: int | None = None) -> tuple[Path,
     elif uid == 0:
         root = Path("/var/lib/imagefs")
     else:
-        home = Path(env.get("HOME") or os.path.expanduser("~"))
+        home = Path(env["HOME"]) if env.get("HOME") else Path.home()
         root = Path(env.get("XDG_DATA_HOME") or home / ".local/share") / "imagefs"
     return root, runroot_of(root, env, uid)
 
 
 def runroot_of(root: Path, env: Mapping[str, str], uid: int | None = None) -> Path:
-    """The run directory of the store at `root`: a function of its real path, so stores never share one."""
+    """The run directory of the store at `root`: a function of its real path."""
     uid = os.geteuid() if uid is None else uid
     name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
     if uid == 0:

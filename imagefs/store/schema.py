@@ -1,7 +1,7 @@
 """The tables of meta.db, every column explained where it is created. Runs no statement.
 
-All digests are text as in `sha256:HEX`, all times nanoseconds since the epoch, all sizes bytes. Paths
-are blobs, since they need not be UTF-8. A row comes after the files it speaks of, and goes before them.
+Digests are text as in `sha256:HEX`, times nanoseconds since the epoch, sizes bytes. Paths are
+blobs, since they need not be UTF-8. A row comes after the files it speaks of, and goes before them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CREATE INDEX layers_by_blob ON layers (blob, proved);
 CREATE TABLE images (
     manifest      TEXT PRIMARY KEY,   -- digest of the manifest, which is in blobs
     media_type    TEXT NOT NULL,      -- of the manifest
-    config        TEXT NOT NULL,      -- digest of the config, which is in blobs; its hex is the image id
+    config        TEXT NOT NULL,      -- digest of the config, in blobs; its hex is the image id
     created_ns    INTEGER NOT NULL,   -- what the config says, 0 where it says nothing
     os            TEXT NOT NULL,
     architecture  TEXT NOT NULL,

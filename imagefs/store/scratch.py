@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from imagefs.system.atomic import Disk, disk_usage, remove_tree
+from imagefs.system.atomic import Disk, disk_usage, names_in, remove_tree
 from imagefs.system.locks import FileLock, lock_path
 
 
@@ -28,7 +28,7 @@ class Scratch:
         while True:
             path = self.path / f"f-{token_hex(8)}"
             fd = self._disk.create(path)
-            # A sweep may have taken it between the two calls: it is then somebody's garbage already.
+            # A sweep may have taken it between the two calls.
             lock = lock_path(path, wait=False)
             if lock is not None:
                 break
@@ -62,7 +62,7 @@ class Scratch:
     def sweep(self) -> list[tuple[Path, int]]:
         """Remove what dead processes left: (path, bytes) of each."""
         removed = []
-        for entry in sorted(os.listdir(self.path)):
+        for entry in names_in(self.path):
             path = self.path / entry
             lock = lock_path(path, wait=False)
             if lock is None:

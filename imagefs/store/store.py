@@ -1,4 +1,4 @@
-"""The content store of a node: the one object through which all else reaches it. Fetches nothing."""
+"""The content store: the one object through which all else reaches it. Fetches nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """A store, shared by any number of threads and processes; safe across kill -9 at any instant."""
+    """A store, shared by threads and processes; safe across kill -9 at any instant."""
 
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -55,7 +55,7 @@ class Store:
         return cls(Core(root, runroot, disk, boot))
 
     def lease(self, kind: str, what: str) -> AbstractContextManager[None]:
-        """Keep from gc all that this Store adds or finds inside the block; void when the process dies."""
+        """Keep from gc what this Store adds or finds inside the block, until the process dies."""
         return self.core.leases.lease(kind, what)
 
     def tree(self, keys: Sequence[LayerKey]) -> Tree:
@@ -95,7 +95,7 @@ class Store:
         return collect(self, content=content)
 
     def fsck(self) -> list[Problem]:
-        """Everything that is wrong; an empty list if nothing is. Reads all content, repairs nothing."""
+        """Everything that is wrong, or an empty list. Reads all content, repairs nothing."""
         from imagefs.store.fsck import check
 
         return check(self)

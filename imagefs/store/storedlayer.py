@@ -1,4 +1,4 @@
-"""An open layer entry: what is present, verified reads and writes, claims. Fetches and decodes nothing.
+"""An open layer entry: what is present, verified reads and writes, claims. Fetches nothing.
 
 Lock order: see core.py. An open layer holds a shared flock on its `lock` file, so that nobody drops
 content under a reader; a claim is an exclusive lock on byte i of that file for chunk i.
@@ -96,8 +96,8 @@ class StoredLayer:
     def claim(self, chunks: Iterable[int], *, wait: bool = False) -> Claim | None:
         """The sole right to fetch `chunks`, or None if somebody has it for one of them.
 
-        With `wait`, blocks until all are free; hold no other claim then. Look at `missing` again once
-        you have it: who had it before may have brought them.
+        With `wait`, blocks until all are free; hold no other claim then. Look at `missing` again
+        once you have it: who had it before may have brought them.
         """
         return lock_bytes(self.path / "lock", chunks, wait=wait)
 
@@ -162,7 +162,7 @@ class StoredLayer:
         self.close()
 
     def damaged(self) -> list[int]:
-        """The chunks that the map has as certain and whose bytes are not theirs; reads everything."""
+        """The chunks that the map is sure of and whose bytes are not theirs; reads everything."""
         return [
             chunk
             for chunk, state in enumerate(self._map.states(0, self._map.count))

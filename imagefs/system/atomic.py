@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all, through one small seam for what changes a disk. Reads nothing.
+"""Files that appear whole or not at all, and the seam for all that changes a disk. Reads nothing.
 
-`Disk` holds every call by which the store changes files, so that a test can make the Nth of them fail.
+`Disk` holds the calls by which the store changes files, so that a test can make the Nth one fail.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Disk:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
     def mkdir(self, path: Path, mode: int = 0o700) -> None:
-        os.mkdir(path, mode)
+        """A new directory; raises FileExistsError."""
+        path.mkdir(mode)
 
     def write(self, fd: int, data: Data) -> None:
         """All of `data` at the file's position."""
@@ -41,6 +42,7 @@ class Disk:
             done += os.pwrite(fd, memoryview(data)[done:], offset + done)
 
     def truncate(self, fd: int, size: int) -> None:
+        """Cut the file to `size`, or let it grow by a hole."""
         os.ftruncate(fd, size)
 
     def sync(self, fd: int) -> None:
@@ -49,11 +51,12 @@ class Disk:
             os.fsync(fd)
 
     def rename(self, source: Path, target: Path) -> None:
-        """`target` becomes `source` in one step, which survives a power failure once this returns."""
-        os.rename(source, target)
+        """`target` becomes `source` in one step, and durably so once this returns."""
+        source.rename(target)
         self.sync_directory(target.parent)
 
     def sync_directory(self, path: Path) -> None:
+        """The names in `path` survive a power failure from here on."""
         if not self.durable:
             return
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -95,23 +98,27 @@ def remove_tree(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     if mode & 0o700 != 0o700:
-        os.chmod(path, 0o700)
-    for name in os.listdir(path):
+        path.chmod(0o700)
+    for name in names_in(path):
         remove_tree(path / name)
-    os.rmdir(path)
+    path.rmdir()
 
 
 def disk_usage(path: Path) -> int:
-    """The bytes that a file or directory takes on disk, holes not counted; 0 where there is none."""
+    """The bytes that a file or directory takes on disk, without holes; 0 where there is none."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return 0
     total = found.st_blocks * 512
     if stat.S_ISDIR(found.st_mode):
-        try:
-            names = os.listdir(path)
-        except FileNotFoundError:
-            return 0
-        total += sum(disk_usage(path / name) for name in names)
+        total += sum(disk_usage(path / name) for name in names_in(path))
     return total
+
+
+def names_in(path: Path) -> list[str]:
+    """The names in a directory, sorted; none where it is gone."""
+    try:
+        return sorted(entry.name for entry in path.iterdir())
+    except FileNotFoundError:
+        return []

@@ -1,4 +1,4 @@
-"""Locks between processes that the kernel frees when their holder dies. Never waits without being told to.
+"""Locks between processes that the kernel frees when their holder dies. Never waits unasked.
 
 Two kinds, which do not see each other even on one file:
 
@@ -6,7 +6,7 @@ Two kinds, which do not see each other even on one file:
 - `RangeLock`: open file description locks, fcntl(2) F_OFD_SETLK, on single bytes.
 
 Both belong to the open file description, so two locks in one process exclude each other as those of
-two processes do. Descriptors are close-on-exec; a child made by a bare fork shares its parent's locks.
+two processes do. Descriptors are close-on-exec; a child of a bare fork shares its parent's locks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLOCK = struct.Struct("hhqqi0q")
 
 
 class _Held:
-    """A descriptor that is closed once: by `release`, at the end of a `with`, or with the object."""
+    """A descriptor that is closed once: by `release`, by the end of `with`, or with the object."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -80,7 +80,7 @@ def lock_path(
 ) -> FileLock | None:
     """Lock what `path` names, and be sure that it still names it once the lock is held.
 
-    None: somebody else holds it and `wait` is false, or there is no such file and `create` is false.
+    None: somebody else holds it and not `wait`, or there is no such file and not `create`.
     """
     while True:
         flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
@@ -103,7 +103,7 @@ def lock_path(
 
 def _names(path: Path, fd: int) -> bool:
     try:
-        found = os.stat(path)
+        found = path.stat()
     except FileNotFoundError:
         return False
     mine = os.fstat(fd)
@@ -128,7 +128,7 @@ class RangeLock(_Held):
 def lock_bytes(path: Path, places: Iterable[int], *, wait: bool = False) -> RangeLock | None:
     """Lock the bytes at `places` of the file at `path`, which need not be so long: all or none.
 
-    None: somebody else holds one of them and `wait` is false. Bytes are locked in ascending order, so
+    None: somebody else holds one of them and not `wait`. Bytes are locked in ascending order, so
     callers that wait and hold no other range lock cannot block each other for ever.
     """
     lock = RangeLock(os.open(path, os.O_RDWR | os.O_CLOEXEC))
