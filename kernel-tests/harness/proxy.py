@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,16 +18,20 @@ _PIECE = 64 * 1024
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exchange:
-    """One request and its answer; `sent` and `received` are body bytes, as the client sees them."""
+    """One request and its answer; `sent` and `received` are body bytes, as the client sees them.
+
+    Counted before they are passed on, so that a client which has its answer finds it counted;
+    one that hangs up in the middle may be charged for up to 64 KiB more. `status` is 0 until then.
+    """
 
     method: str
     path: str
     range: str | None
-    status: int
-    sent: int
-    received: int
+    status: int = 0
+    sent: int = 0
+    received: int = 0
 
     @property
     def is_blob(self) -> bool:
@@ -103,7 +107,7 @@ class CountingProxy:
     def exchanges(self, method: str = "", path: str = "") -> list[Exchange]:
         """Return what passed, oldest first: of that method, with a path that `path` finds."""
         with self._lock:
-            seen = list(self._exchanges)
+            seen = [replace(exchange) for exchange in self._exchanges]
         return [e for e in seen if method in ("", e.method) and re.search(path, e.path)]
 
     def bytes_fetched(self, path: str = "") -> int:
@@ -141,12 +145,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         proxy = self.server.proxy
-        self._sent = 0
+        self._exchange = Exchange(self.command, self.path, self.headers.get("Range"))
+        proxy._record(self._exchange)
         fault = proxy._fault_for(self.command, self.path) or Fault()
         if fault.delay:
             time.sleep(fault.delay)
         if fault.status is not None:
-            self._sent = sum(len(piece) for piece in self._request_body())
+            for _ in self._request_body():
+                pass
             self._answer(fault.status, list(fault.headers.items()), iter(()), 0, fault)
             return
         upstream = http.client.HTTPConnection("127.0.0.1", proxy._target)
@@ -185,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _request_body(self) -> Iterator[bytes]:
         for piece in self._request_pieces():
-            self._sent += len(piece)
+            self._exchange.sent += len(piece)
             yield piece
 
     def _request_pieces(self) -> Iterator[bytes]:
@@ -216,27 +222,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.send_header("Content-Length", str(size))
-        received = 0
-        try:
-            self.end_headers()
-            for piece in pieces:
-                spoilt = _spoil(piece, received, fault)
-                received += len(spoilt)
-                self.wfile.write(spoilt)
-                if len(spoilt) < len(piece):
-                    self.close_connection = True
-                    break
-        finally:
-            self.server.proxy._record(
-                Exchange(
-                    self.command,
-                    self.path,
-                    self.headers.get("Range"),
-                    status,
-                    self._sent,
-                    received,
-                )
-            )
+        self._exchange.status = status
+        self.end_headers()
+        for piece in pieces:
+            spoilt = _spoil(piece, self._exchange.received, fault)
+            self._exchange.received += len(spoilt)
+            self.wfile.write(spoilt)
+            if len(spoilt) < len(piece):
+                self.close_connection = True
+                break
 
 
 def _spoil(piece: bytes, offset: int, fault: Fault) -> bytes:
