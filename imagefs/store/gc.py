@@ -181,6 +181,9 @@ def _drop_content(store: Store) -> tuple[list[Freed], list[str]]:
     dropped, held = [], []
     for key in store.layers.list():
         before, _ = store.layers.usage(key)
+        if not store.locations.get(key.blob):
+            held.append(f"layer {key.blob}: content kept, it is nowhere else: push its image first")
+            continue
         try:
             with store.layers.open(key) as layer:
                 layer.drop_content()
