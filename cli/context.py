@@ -50,6 +50,12 @@ def _stack(function: F, options: list[Callable[[F], F]]) -> F:
 
 def access_options(function: F) -> F:
     """The options of every verb that talks to a registry, as podman spells them."""
+    creds = click.option("--creds", metavar="USER[:PASSWORD]", help="Credentials for the registry.")
+    return login_options(creds(function))
+
+
+def login_options(function: F) -> F:
+    """How to reach a registry, without whose credentials to use."""
     return _stack(
         function,
         [
@@ -64,9 +70,6 @@ def access_options(function: F) -> F:
                 metavar="DIR",
                 type=click.Path(path_type=Path),
                 help="Certificates for the registry.",
-            ),
-            click.option(
-                "--creds", metavar="USER[:PASSWORD]", help="Credentials for the registry."
             ),
             click.option(
                 "--tls-verify",

@@ -14,6 +14,8 @@ Row = Mapping[str, Any]
 
 _FIELD = re.compile(r"\{\{\s*(json\s+)?\.(\w*)\s*\}\}")
 _ACTION = re.compile(r"\{\{.*?\}\}")
+#: As podman's columns.
+_NARROWEST = 10
 
 
 def listing_options(function: F) -> F:
@@ -84,7 +86,7 @@ def _fill(template: str, row: Row) -> str:
 
 def _columns(rows: Sequence[Sequence[str]], titles: Any, heading: bool) -> None:
     lines = [list(titles), *rows] if heading else list(rows)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=False)]
+    widths = [max(_NARROWEST, *map(len, column)) for column in zip(*lines, strict=False)]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         click.echo("  ".join(cells).rstrip())
