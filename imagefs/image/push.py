@@ -2,7 +2,7 @@
 
 For each layer, in this order:
 
-1. the destination has it;
+1. the destination has it, as it is or as an earlier push compressed it;
 2. the destination mounts it from another repository where it is known to be;
 3. it goes from where it is known to be, blob to blob, without touching the disk;
 4. its tar is made again from the store, whole and proved, and compressed: the manifest then has
@@ -74,8 +74,7 @@ async def push(
         await destination.put_manifest(manifest.raw, manifest.media_type)
         await destination.commit()
     for layer in manifest.layers:
-        if store.layers.find(layer.digest) is not None:
-            store.locations.add(layer.digest, destination.name)
+        store.locations.add(layer.digest, destination.name)
     return manifest
 
 
@@ -124,6 +123,8 @@ class _Layers:
         self.kind = kind
         self.options = options
         self.unavailable: list[str] = []
+        level = "" if options.level is None else f" {options.level}"
+        self._how = f"{options.compression}{level}"
 
     async def push(self, image: Image, documents: Documents) -> list[Descriptor]:
         """The descriptors of the layers at the destination, lowest first."""
@@ -148,19 +149,36 @@ class _Layers:
     async def _layer(self, layer: Descriptor, key: LayerKey) -> Descriptor | None:
         show = self.options.progress
         task = show.start(f"layer {layer.digest.hex[:12]}", layer.size)
-        if await self.destination.has_blob(layer):
-            show.finish(task, "already there")
-            return layer
-        for place in self.store.locations.get(layer.digest):
-            if await self.destination.mount_blob(layer, place):
-                show.finish(task, "mounted from another repository")
-                return layer
+        for known in (layer, self._packed(layer)):
+            if known is not None and (how := await self._at_destination(known)):
+                show.finish(task, how)
+                return known
         there, why = await self._streamed(layer, task)
         if there is None:
             there = await self._rebuilt(layer, key, task, why)
         if there is not None:
             show.finish(task)
         return there
+
+    async def _at_destination(self, layer: Descriptor) -> str | None:
+        """How the destination came to have the layer without a transfer; None if it has not."""
+        if await self.destination.has_blob(layer):
+            return "already there"
+        for place in self.store.locations.get(layer.digest):
+            if await self.destination.mount_blob(layer, place):
+                return "mounted from another repository"
+        return None
+
+    def _packed(self, layer: Descriptor) -> Descriptor | None:
+        """What the layer became in an earlier push, if it had to be compressed."""
+        if self.store.locations.get(layer.digest):
+            return None
+        known = self.store.packed.get(layer.digest, self._how)
+        return self._compressed(layer, *known) if known is not None else None
+
+    def _compressed(self, layer: Descriptor, digest: Digest, size: int) -> Descriptor:
+        media_type = media_types.layer_media_type(self.options.compression, self.kind)
+        return Descriptor(media_type, digest, size, layer.annotations)
 
     async def _streamed(self, layer: Descriptor, task: int) -> tuple[Descriptor | None, str]:
         """The layer from a place that has it; None, and why, where none does."""
@@ -184,11 +202,11 @@ class _Layers:
             if not stored.complete:
                 self.unavailable.append(f"layer {layer.digest}: not whole in the store, and {why}")
                 return None
-            form = self.options.compression
-            async with _in_thread(compress(_tar(stored), form, self.options.level)) as pieces:
+            packing = compress(_tar(stored), self.options.compression, self.options.level)
+            async with _in_thread(packing) as pieces:
                 info = await self.destination.put_blob(self._counted(pieces, task), None)
-        media_type = media_types.layer_media_type(form, self.kind)
-        return Descriptor(media_type, info.digest, info.size, layer.annotations)
+        self.store.packed.add(layer.digest, self._how, info.digest, info.size)
+        return self._compressed(layer, info.digest, info.size)
 
     async def _counted(self, pieces: AsyncIterator[bytes], task: int) -> AsyncIterator[bytes]:
         async for piece in pieces:

@@ -98,7 +98,11 @@ class _Dead:
             self._db.run("DELETE FROM images WHERE manifest = ?", (manifest,))
         self._layers()
         self._db.run(f"DELETE FROM blobs WHERE digest NOT IN ({_LIVE_BLOBS})")
-        self._db.run("DELETE FROM locations WHERE blob NOT IN (SELECT blob FROM layers)")
+        self._db.run("DELETE FROM packed WHERE blob NOT IN (SELECT blob FROM layers)")
+        self._db.run(
+            "DELETE FROM locations WHERE blob NOT IN "
+            "(SELECT blob FROM layers UNION SELECT packed FROM packed)"
+        )
         return [Freed("image", manifest, 0) for manifest in images]
 
     def bury(self) -> list[Freed]:

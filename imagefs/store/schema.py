@@ -70,6 +70,14 @@ CREATE TABLE locations (
     PRIMARY KEY (blob, source)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE packed (
+    blob     TEXT NOT NULL,           -- digest of a layer that is not compressed
+    how      TEXT NOT NULL,           -- format and level it was compressed with for a push
+    packed   TEXT NOT NULL,           -- digest of what it became
+    size     INTEGER NOT NULL,        -- of that blob
+    PRIMARY KEY (blob, how)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE mounts (
     id          TEXT PRIMARY KEY,     -- hex, names the directory mounts/ID
     manifest    TEXT NOT NULL REFERENCES images,

@@ -18,6 +18,7 @@ from imagefs.store.keys import LayerKey, tree_id
 from imagefs.store.layers import Layers
 from imagefs.store.locations import Locations
 from imagefs.store.mounts import Mounts
+from imagefs.store.packed import Packed
 from imagefs.system.atomic import Disk
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Store:
         self.layers = Layers(core)
         self.images = Images(core, self.blobs)
         self.locations = Locations(core)
+        self.packed = Packed(core)
         self.mounts = Mounts(core)
         self.containers = Containers(core)
 
