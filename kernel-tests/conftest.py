@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness.command import Cli
+from harness.mounts import Mounter
 from harness.proxy import CountingProxy
 from harness.registry import Registry, make_certificates, make_htpasswd
 
@@ -100,6 +101,16 @@ def run_cli(tmp_path: Path) -> Iterator[Cli]:
         yield cli
     finally:
         cli.clean()
+
+
+@pytest.fixture
+def mounter(tmp_path: Path) -> Iterator[Mounter]:
+    """A store of its own with one small image, and mounts of it that end with the test."""
+    made = Mounter(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def _running(registry: Registry) -> Iterator[Registry]:

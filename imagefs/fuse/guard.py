@@ -60,7 +60,7 @@ def silent(handler: Handler) -> Handler:
 NAMES = ("lookup", "mknod", "mkdir", "unlink", "symlink", "rename", "link", "rmdir", "create")
 ATTRIBUTES = ("getattr", "setattr", "readlink", "statfs", "access")
 XATTRS = ("getxattr", "setxattr", "listxattr", "removexattr")
-FILES = ("open", "read", "write", "flush", "release", "fsync")
+FILES = ("open", "read", "write", "release", "fsync")
 DIRECTORIES = ("opendir", "readdir", "releasedir", "fsyncdir")
 HANDLERS = frozenset((*NAMES, *ATTRIBUTES, *XATTRS, *FILES, *DIRECTORIES))
 

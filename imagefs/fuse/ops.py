@@ -1,8 +1,10 @@
 """pyfuse3's handlers, each one call of the engine or of `FileData`. Never decides anything.
 
 Handles are inode numbers and directory cookies are the engine's, so a server that takes over knows
-them all. Every handler is guarded (guard.py). Between the effect of a request that is journalled
-and the return of its handler there is no checkpoint: the journal leans on that (session.py).
+them all. `flush` is left out: every write is the upper's when write(2) returns, and after one
+ENOSYS the kernel stops asking. Every handler is guarded (guard.py). Between the effect of a request
+that is journalled and the return of its handler there is no checkpoint: the journal leans on that
+(session.py).
 """
 
 from __future__ import annotations
@@ -221,9 +223,6 @@ class ImageOps(Guarded):
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write all of `buf`."""
         return await self._data.write(fh, off, buf)
-
-    async def flush(self, fh: int) -> None:
-        """close(2) of one descriptor: every write was the upper's already."""
 
     async def release(self, fh: int) -> None:
         """Nothing was kept."""

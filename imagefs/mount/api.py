@@ -115,7 +115,7 @@ def mount(
             )
         )
         try:
-            begun.mount(_config(store, record, place, options))
+            begun.mount(_config(store, record, place, options), _secret(access))
         except BaseException:
             begun.close()  # the keeper ends before its upper goes
             store.mounts.remove(record.id)
@@ -128,8 +128,13 @@ def resume(
     mount_id: str,
     mountpoint: Path | str,
     options: MountOptions | None = None,
+    *,
+    access: Access | None = None,
 ) -> MountRecord:
-    """Mount a kept upper again, on any directory. ConflictError while it is still in use."""
+    """Mount a kept upper again, on any directory. ConflictError while it is still in use.
+
+    Of `access` only the credentials count, which no record has; where others are is recorded.
+    """
     options = options or MountOptions()
     found = find_mount(store, mount_id)
     if found.mounted is not None or found.served:
@@ -142,7 +147,7 @@ def resume(
     with Start(run) as begun:
         store.mounts.update(record)
         try:
-            begun.mount(_config(store, record, place, options))
+            begun.mount(_config(store, record, place, options), _secret(access))
         except BaseException:
             store.mounts.update(found.record)
             raise
@@ -177,6 +182,12 @@ def _config(store: Store, record: MountRecord, place: Path, options: MountOption
         resend=can_resend(),
         told=msgspec.json.encode(told).decode(),
     )
+
+
+def _secret(access: Access | None) -> bytes | None:
+    if access is None or access.creds is None:
+        return None
+    return msgspec.json.encode(access.creds)
 
 
 def _is_root() -> bool:

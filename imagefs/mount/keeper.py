@@ -4,8 +4,10 @@ It imports next to nothing, so that it starts at once and stays small.
 
 Run as `python -I -S keeper.py start CONTROL RUN COMMAND…` by the mounting command, with a
 SOCK_SEQPACKET descriptor on which it gets the configuration and answers "ready" or "error …"; or as
-`… adopt RUN LINK FUSE SERVER RESTARTS` by a server whose keeper died. RUN is the mount's directory
-on tmpfs.
+`… adopt RUN LINK SERVER RESTARTS FUSE [SECRET]` by a server whose keeper died. RUN is the mount's
+directory on tmpfs.
+
+A descriptor that comes with the configuration is a secret for the servers: held, never read.
 
 The configuration is NUL-separated: mount point, source, options, "root" or "user", "resend" or
 "remount", what the server is told (opaque here), the server's command. It is kept in RUN/config.
@@ -36,6 +38,7 @@ class Keeper:
     def __init__(self, run: str) -> None:
         self.run = run
         self.fuse = -1
+        self.secret = -1
         self.server = 0
         self.restarts = 0
         self.link: socket | None = None
@@ -46,10 +49,11 @@ class Keeper:
         """Start the server (its imports take the longest), then mount as the control end says."""
         self.command = command
         self.spawn()
-        config = control.recv(MESSAGE_MAX)
+        config, fds = receive(control)
         if not config:  # the command that wanted a mount is gone
             self.drop_server()
             return 1
+        self.secret = fds[0] if fds else -1
         write(self.run + "/config", config + b"\0" + b"\0".join(map(os.fsencode, command)))
         self.read_config()
         try:
@@ -60,12 +64,14 @@ class Keeper:
             return 1
         self.send_fuse()
         reply = self.hear()
-        if reply == b"ready" and answer(control, reply):
+        if reply == b"ready":
             self.note_state()
-            control.close()
-            return self.watch()
+            if answer(control, reply):
+                control.close()
+                return self.watch()
         self.drop_server()
         self.unmount()
+        self.clean()
         if not reply.startswith(b"error "):
             log = os.fsencode(self.run) + b"/log"
             reply = b"error the file system server died while it started; see " + log
@@ -75,7 +81,8 @@ class Keeper:
     def send_fuse(self) -> None:
         """Hand the mounted descriptor to a server that was started before the mount."""
         assert self.link is not None
-        fds = self.fuse.to_bytes(4, sys.byteorder)
+        given = [self.fuse] + ([self.secret] if self.secret >= 0 else [])
+        fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in given)
         self.link.sendmsg([b"go"], [(SOL_SOCKET, SCM_RIGHTS, fds)])
 
     def hear(self) -> bytes:
@@ -119,10 +126,11 @@ class Keeper:
             remove(f"{self.run}/{name}")
         self.mount()
 
-    def adopt(self, link: int, fuse: int, server: int, restarts: int) -> int:
+    def adopt(self, link: int, server: int, restarts: int, fuse: int, secret: int = -1) -> int:
         """Take over from a keeper that died; the server runs."""
         self.link = socket(fileno=link)
-        self.fuse, self.server, self.restarts = fuse, server, restarts
+        self.server, self.restarts = server, restarts
+        self.fuse, self.secret = fuse, secret
         self.read_config()
         self.note_state()
         return self.watch()
@@ -134,15 +142,15 @@ class Keeper:
         if self.link is not None:
             self.link.close()
         self.link, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        given = [theirs.fileno()] + ([self.fuse] if self.fuse >= 0 else [])
+        given = [fd for fd in (theirs.fileno(), self.fuse, self.secret) if fd >= 0]
         for fd in given:
             os.set_inheritable(fd, True)
         more = [self.run, str(os.getpid()), str(self.restarts), *map(str, given)]
         command = [*self.command, *more]
         self.server = os.posix_spawn(command[0], command, os.environ)
         theirs.close()
-        if self.fuse >= 0:
-            os.set_inheritable(self.fuse, False)
+        for fd in given[1:]:
+            os.set_inheritable(fd, False)
 
     def reap(self) -> None:
         """Collect a dead server."""
@@ -235,9 +243,9 @@ def mount_as_user(mountpoint: bytes, source: bytes, options: bytes) -> int:
     theirs.close()
     if status:
         raise MountFailed(f"{os.fsdecode(mountpoint)}: fusermount3 failed ({status}); see the log")
-    _, ancillary, _, _ = ours.recvmsg(1, 64)
+    _, fds = receive(ours)
     ours.close()
-    return int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+    return fds[0]
 
 
 def run_fusermount(args: list[bytes], channel: int) -> int:
@@ -251,6 +259,16 @@ def run_fusermount(args: list[bytes], channel: int) -> int:
     except FileNotFoundError:
         raise MountFailed("fusermount3: not found; install Debian's fuse3") from None
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def receive(channel: socket) -> tuple[bytes, list[int]]:
+    """A message and the descriptors that came with it (not inherited by what is started)."""
+    message, ancillary, _, _ = channel.recvmsg(MESSAGE_MAX, 64)
+    data = ancillary[0][2] if ancillary else b""
+    fds = [int.from_bytes(data[i : i + 4], sys.byteorder) for i in range(0, len(data), 4)]
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return message, fds
 
 
 def write(path: str, data: bytes) -> None:
@@ -284,10 +302,10 @@ def main(argv: list[str]) -> int:
         control = socket(fileno=int(argv[1]))
         os.set_inheritable(control.fileno(), False)
         return Keeper(argv[2]).start(control, argv[3:])
-    link, fuse, server, restarts = map(int, argv[2:6])
-    for fd in (link, fuse):
+    link, server, restarts, *held = map(int, argv[2:])
+    for fd in (link, *held):
         os.set_inheritable(fd, False)
-    return Keeper(argv[1]).adopt(link, fuse, server, restarts)
+    return Keeper(argv[1]).adopt(link, server, restarts, *held)
 
 
 if __name__ == "__main__":

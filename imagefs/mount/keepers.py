@@ -21,16 +21,16 @@ def keeper_command(*args: str) -> list[str]:
 
 
 class KeeperLink:
-    """The keeper of this server, whichever process that is at the moment."""
+    """The keeper of this server, whichever process that is now; `held` is what it holds."""
 
     def __init__(
-        self, run: Path, link: socket.socket, pid: int, fuse_fd: int, restarts: int
+        self, run: Path, link: socket.socket, pid: int, restarts: int, held: tuple[int, ...]
     ) -> None:
         self._run = run
         self._link = link
         self._pid = pid
-        self._fuse_fd = fuse_fd
         self._restarts = restarts
+        self._held = held
         self._own_child = False
 
     def say(self, message: str) -> None:
@@ -65,14 +65,15 @@ class KeeperLink:
 
     def _replace(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        fds = (theirs.fileno(), self._fuse_fd)
-        numbers = [*fds, os.getpid(), self._restarts]
+        fds = (theirs.fileno(), *self._held)
+        numbers = [theirs.fileno(), os.getpid(), self._restarts, *self._held]
         command = keeper_command("adopt", str(self._run), *map(str, numbers))
         with theirs:
             for fd in fds:
                 os.set_inheritable(fd, True)
             self._pid = os.posix_spawn(command[0], command, os.environ)
-            os.set_inheritable(self._fuse_fd, False)
+            for fd in self._held:
+                os.set_inheritable(fd, False)
         self._own_child = True
         self._link.close()
         self._link = ours

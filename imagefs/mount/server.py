@@ -1,8 +1,9 @@
 """The server process of one mount: answers FUSE, and may die at any moment. Never mounts.
 
-Started by the keeper with RUN KEEPER RESTARTS LINK [FUSE]: the mount's directory, the keeper's pid,
-how often servers were restarted, a descriptor to talk to the keeper, and the mounted /dev/fuse. The
-first server is started before there is a mount: it imports everything, then waits for FUSE on LINK.
+Started by the keeper with RUN KEEPER RESTARTS LINK [FUSE [SECRET]]: the mount's directory, the
+keeper's pid, how often servers were restarted, a descriptor to talk to the keeper, and the mounted
+/dev/fuse, and a memfd. The first server is started before there is a mount: it imports everything,
+then waits for FUSE on LINK.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from imagefs.upper.dialect import Dialect
 log = logging.getLogger("imagefs.server")
 
 READ_AHEAD_KIB = 1024
+_SECRET_MAX = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Contents:
     journal: bool = True
 
 
-Opener = Callable[[str], Contents]
-"""From what the configuration tells the server to what it serves. Raises ImagefsError."""
+Opener = Callable[[str, bytes | None], Contents]
+"""From what the server is told, and a secret, to what it serves. Raises ImagefsError."""
 
 
 def main(argv: list[str], opener: Opener) -> int:
@@ -63,13 +65,14 @@ def main(argv: list[str], opener: Opener) -> int:
     keeper_pid, restarts, link_fd = map(int, argv[1:4])
     link = socket.socket(fileno=link_fd)
     os.set_inheritable(link_fd, False)
-    fuse_fd = int(argv[4]) if len(argv) > 4 else _receive(link)
-    if fuse_fd < 0:
+    held = tuple(map(int, argv[4:])) or _receive(link)
+    if not held:
         return 1  # no mount was wanted after all
-    os.set_inheritable(fuse_fd, False)
-    keeper = KeeperLink(run, link, keeper_pid, fuse_fd, restarts)
+    for fd in held:
+        os.set_inheritable(fd, False)
+    keeper = KeeperLink(run, link, keeper_pid, restarts, held)
     try:
-        trio.run(_serve, run, fuse_fd, keeper, opener)
+        trio.run(_serve, run, held, keeper, opener)
     except session.Gone:
         pass
     except ImagefsError as error:
@@ -84,14 +87,19 @@ def main(argv: list[str], opener: Opener) -> int:
     return 0
 
 
-def _receive(link: socket.socket) -> int:
-    message, fds, _, _ = socket.recv_fds(link, 16, 1)
-    return fds[0] if message and fds else -1
+def _receive(link: socket.socket) -> tuple[int, ...]:
+    _, fds, _, _ = socket.recv_fds(link, 16, 2)
+    return tuple(fds)
 
 
-async def _serve(run: Path, fuse_fd: int, keeper: KeeperLink, opener: Opener) -> None:
+def _secret(held: tuple[int, ...]) -> bytes | None:
+    return os.pread(held[1], _SECRET_MAX, 0) if len(held) > 1 else None
+
+
+async def _serve(run: Path, held: tuple[int, ...], keeper: KeeperLink, opener: Opener) -> None:
     config = Config.read(run)
-    contents = opener(config.told)
+    fuse_fd = held[0]
+    contents = opener(config.told, _secret(held))
     journal = None
     if contents.upper is not None:
         journal = Journal(run / "journal", enabled=contents.journal)

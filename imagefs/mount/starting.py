@@ -5,6 +5,7 @@ Never waits for more than the answer; what is not used leaves nothing behind.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -46,13 +47,20 @@ class Start:
                 command[0], command, os.environ, file_actions=_output_to(run / "log"), setsid=True
             )
 
-    def mount(self, config: Config) -> None:
-        """Mount; when it returns the first look-up works. MountFailed: the keeper's line."""
+    def mount(self, config: Config, secret: bytes | None = None) -> None:
+        """Mount; when it returns the first look-up works. MountFailed: the keeper's line.
+
+        `secret` is for the servers alone: it lives in a memfd that the keeper holds.
+        """
+        fds = [] if secret is None else [_sealed(secret)]
         try:
-            self._control.send(config.encode())
+            socket.send_fds(self._control, [config.encode()], fds)
             reply = os.fsdecode(self._control.recv(_ANSWER_MAX))
         except ConnectionError:
             reply = ""
+        finally:
+            for fd in fds:
+                os.close(fd)
         if reply != "ready":
             raise MountFailed(reply.removeprefix("error ") or self._last_words())
         self._done = True
@@ -88,6 +96,14 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         pass
+
+
+def _sealed(secret: bytes) -> int:
+    fd = os.memfd_create("imagefs", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, secret)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
 
 
 def _output_to(log: Path) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:

@@ -13,6 +13,7 @@ import msgspec
 from imagefs.content.opening import open_reader
 from imagefs.errors import NotFoundError
 from imagefs.mount.server import Contents, main
+from imagefs.registry.access import Credentials
 from imagefs.store import Store
 from imagefs.transport import Access
 from imagefs.upper import Squash, UpperDir
@@ -31,20 +32,22 @@ class Told(msgspec.Struct, frozen=True):
     journal: bool = True
 
 
-def open_contents(text: str) -> Contents:
-    """What the record that `text` (a Told as JSON) names shows."""
+def open_contents(text: str, secret: bytes | None) -> Contents:
+    """What the record that `text` (a Told as JSON) names shows; `secret`: Credentials as JSON."""
     told = msgspec.json.decode(text, type=Told)
     store = Store.open(Path(told.root), Path(told.runroot))
     record = store.mounts.get(told.mount)
     if record is None:
         raise NotFoundError(f"mount {told.mount}: its record is gone from {told.root}")
+    creds = msgspec.json.decode(secret, type=Credentials) if secret else None
+    access = Access.from_record(record.access, creds)
     squash = record.options.get("squash")
     upper = None
     if record.upper is not None:
         upper = UpperDir(record.upper, Path(record.upper).with_name("work"))
     return Contents(
         tree=store.tree(record.layers),
-        reader=open_reader(store, record.layers, Access.from_record(record.access), record.name),
+        reader=open_reader(store, record.layers, access, record.name),
         upper=upper,
         squash=Squash(*squash) if squash else None,
         dialect=DIALECTS[record.options.get("dialect", "overlay")](),

@@ -1,4 +1,4 @@
-"""kill -9 of server and keeper, again and again, under programs that know exactly what they must see.
+"""kill -9 of server and keeper, again and again, under programs that know what they must see.
 
 IMAGEFS_KILLS sets how often (20; 200 before a release).
 """
@@ -12,14 +12,13 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from harness import workers
 from harness.mounts import Mounter
 
 from imagefs.mount.api import MountOptions, find_mount, umount
-from imagefs.system.processes import can_resend, kernel_version
+from imagefs.system.processes import alive, can_resend, kernel_version
 
 KILLS = int(os.environ.get("IMAGEFS_KILLS", "20"))
 KILLS_WITHOUT_JOURNAL = 400
@@ -58,12 +57,19 @@ class Torture:
             self._stack.callback(self.workers[name].kill)
 
     def kill(self, victim: str) -> None:
-        running = find_mount(self.mounter.store, self.place).running
-        assert running is not None
-        try:
-            os.kill(getattr(running, victim), signal.SIGKILL)
-        except ProcessLookupError:  # being replaced
-            pass
+        """Kill server or keeper once the other lives: one of them must hold the mount."""
+        end = time.monotonic() + _END_WITHIN
+        while time.monotonic() < end:
+            running = find_mount(self.mounter.store, self.place).running
+            if running and alive(running.keeper_pid) and alive(running.server_pid):
+                os.kill(getattr(running, victim), signal.SIGKILL)
+                return
+            time.sleep(0.002)
+        raise AssertionError(f"not served for {_END_WITHIN} s:\n{self.log()}")
+
+    def log(self) -> str:
+        record = find_mount(self.mounter.store, self.place).record
+        return (self.mounter.store.mounts.run_directory(record.id) / "log").read_text()[-4000:]
 
     def failed_early(self) -> bool:
         return any(worker.poll() is not None for worker in self.workers.values())
@@ -89,7 +95,7 @@ def test_no_call_fails_and_nothing_happens_twice(mounter: Mounter) -> None:
             torture.kill("keeper_pid" if i % 2 else "server_pid")
             if torture.failed_early():
                 break
-        assert torture.finish() == {}
+        assert torture.finish() == {}, torture.log()
     found = find_mount(mounter.store, torture.place)
     assert found.running is not None
     assert found.running.restarts >= KILLS // 2 - 1

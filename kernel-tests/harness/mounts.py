@@ -11,7 +11,7 @@ import trio
 
 from imagefs.image.pull import pull_image
 from imagefs.mount.api import MountOptions, list_mounts, mount, umount
-from imagefs.store import MountRecord, Store
+from imagefs.store import Image, MountRecord, Store
 from imagefs.testing.oci_layout import LayoutWriter
 from imagefs.transport import Access, open_source, parse_image_name
 
@@ -48,10 +48,21 @@ class Mounter:
         self.store = Store.open(directory / "store", directory / "run")
         writer = LayoutWriter(directory / "layout")
         layer = writer.layer(fill)
-        layout = writer.image("latest", [layer], {"Cmd": ["sh"]})
-        source = open_source(parse_image_name(str(layout)), Access())
-        self.image = trio.run(pull_image, self.store, source, lambda: "test:latest")
+        self.layout = writer.image("latest", [layer], {"Cmd": ["sh"]})
+        self.image = self.pull(str(self.layout), Access(), "test:latest")
         self.records: list[MountRecord] = []
+
+    def pull(self, name: str, access: Access, kept_as: str) -> Image:
+        """An image from elsewhere, in the store."""
+
+        async def pull() -> Image:
+            source = open_source(parse_image_name(name), access)
+            try:
+                return await pull_image(self.store, source, lambda: kept_as)
+            finally:
+                await source.aclose()
+
+        return trio.run(pull)
 
     def mount(self, name: str = "mnt", options: MountOptions | None = None) -> Path:
         """Mount the image on a new directory and return it."""

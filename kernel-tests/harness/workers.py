@@ -1,4 +1,4 @@
-"""Twelve kinds of programs with exact expectations, to be run while a file system's server is killed.
+"""Twelve kinds of programs with exact expectations, for a file system whose server is killed.
 
 Each works in a directory of its own until a file appears, then checks what must be there. Run as
 `python workers.py NAME DIRECTORY STOP`; exit status 0 and a count of rounds, or a traceback.
@@ -33,12 +33,12 @@ def worker(function: Worker) -> Worker:
 
 def must_fail(code: int, function: Callable[..., object], *args: object) -> None:
     """The call must fail with just this errno."""
+    got = 0
     try:
         function(*args)
     except OSError as error:
-        assert error.errno == code, error
-    else:
-        raise AssertionError(f"{function.__name__}{args} worked")
+        got = error.errno or 0
+    assert got == code, f"{function.__name__}{args}: errno {got}, not {code}"
 
 
 @worker

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness.mounts import BIG, MANY, Mounter
+from harness.registry import Registry
 
 from imagefs.mount.api import (
     BadMountpoint,
@@ -24,8 +25,10 @@ from imagefs.mount.api import (
     start_early,
     umount,
 )
+from imagefs.registry.access import Credentials
 from imagefs.system.mounts import mount_at
 from imagefs.system.processes import alive, wait_gone
+from imagefs.transport import Access
 
 
 def test_image_is_readable_when_mount_returns(mounter: Mounter) -> None:
@@ -214,3 +217,27 @@ def test_writes_through_a_mapping_survive_umount(mounter: Mounter) -> None:
     record = umount(mounter.store, place)
     resume(mounter.store, record.id, place)
     assert (place / "big").read_bytes()[100:105] == b"HELLO"
+
+
+def test_credentials_serve_every_server_and_are_kept_nowhere(
+    mounter: Mounter, auth_registry: Registry
+) -> None:
+    name = auth_registry.push(mounter.layout, "secret/test:1")
+    access = Access(creds=Credentials.parse(auth_registry.credentials or ""))
+    image = mounter.pull(f"docker://{name}", access, name)
+    mounter.store.gc(content=True)
+    place = mounter.directory / "mnt"
+    place.mkdir()
+    record = mount(mounter.store, image, place, name=name, access=access)
+    running = find_mount(mounter.store, place).running
+    assert running is not None
+    os.kill(running.server_pid, signal.SIGKILL)
+    assert (place / "big").read_bytes() == BIG
+    assert access.creds is not None
+    password = access.creds.password
+    for directory in (mounter.directory / "store", mounter.directory / "run"):
+        found = subprocess.run(
+            ["grep", "-rlF", password, directory], capture_output=True, check=False
+        )
+        assert found.stdout == b""
+    assert record.access["creds"] is True
