@@ -1,0 +1,1 @@
+"""Containers: the OCI spec, runc under conmon, their life. Synchronous; fetches no image."""
