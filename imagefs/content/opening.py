@@ -51,8 +51,9 @@ class Places:
         self._sources: dict[tuple[str, ...], Sources] = {}
 
     def of(self, blob: Digest) -> Sources:
-        """The places of one blob, the one seen last first."""
-        names = tuple(self._store.locations.get(blob))
+        """The places of one blob: those of `home`'s registry first, then the one seen last."""
+        known = self._store.locations.get(blob)
+        names = tuple(sorted(known, key=lambda name: _registry_of(name) != self._registry))
         if names not in self._sources:
             self._sources[names] = Sources(names, self._opener)
         return self._sources[names]
