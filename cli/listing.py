@@ -1,4 +1,4 @@
-"""Lists as podman prints them: columns, JSON, or a Go template's simple forms. Knows no verb."""
+"""Lists as podman prints them: columns, JSON, or by a Go template. Knows no verb."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
+from imagefs_cli.gotemplate import Template
+
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 
 _FIELD = re.compile(r"\{\{\s*(json\s+)?\.(\w*)\s*\}\}")
-_ACTION = re.compile(r"\{\{.*?\}\}")
 #: As podman's columns.
 _NARROWEST = 10
 
@@ -59,29 +60,14 @@ def _templated(
     table = template.startswith("table ")
     if table:
         template = template.removeprefix("table ").strip()
-    unknown = [a for a in _ACTION.findall(template) if not _FIELD.fullmatch(a)]
-    if unknown:
-        raise click.UsageError(f"--format: {unknown[0]} is not supported: use {{{{.Field}}}}")
-    lines = [_fill(template, row) for row in rows]
+    parsed = Template(template)
+    lines = [parsed.render(row) for row in rows]
     if not table:
         for line in lines:
             click.echo(line)
         return
     titles = _FIELD.sub(lambda found: columns.get(found[2], found[2].upper()), template)
     _columns([line.split("\t") for line in lines], titles.split("\t"), heading)
-
-
-def _fill(template: str, row: Row) -> str:
-    def value(found: re.Match[str]) -> str:
-        if not found[2]:
-            return json.dumps(dict(row), default=str)
-        if found[2] not in row:
-            known = ", ".join(row)
-            raise click.UsageError(f"--format: no field {found[2]!r} (there are: {known})")
-        field = row[found[2]]
-        return json.dumps(field, default=str) if found[1] else str(field)
-
-    return _FIELD.sub(value, template)
 
 
 def _columns(rows: Sequence[Sequence[str]], titles: Any, heading: bool) -> None:

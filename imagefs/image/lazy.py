@@ -29,7 +29,7 @@ def why_lazy(
 
     Without `keys` the entry that a pull would use is looked at, where the store has one.
     """
-    entries = keys or [store.layers.find(layer.digest) for layer in layers]
+    entries: Sequence[LayerKey | None] = keys or [store.layers.find(one.digest) for one in layers]
     return [_finding(store, layer, key) for layer, key in zip(layers, entries, strict=True)]
 
 
@@ -51,7 +51,8 @@ def _reason(index: LayerIndex) -> tuple[bool, str]:
     if index.codec == "raw":
         return True, "plain tar: every file by its own range"
     if index.codec == "gzip":
-        return True, f"gzip with {spans} checkpoints: by range from the checkpoint before"
+        count = "one checkpoint" if spans == 1 else f"{spans} checkpoints"
+        return True, f"gzip with {count}: by range, from the checkpoint before"
     if index.codec == "zstd":
         return True, f"zstd in {spans} frames: by range, whole frames"
     return (

@@ -30,8 +30,6 @@ class MissingContentError(StoreError):
 class NoSuchImageError(NotFoundError):
     """No image of that name, id or digest."""
 
-    exit_code = 1
-
 
 class AmbiguousNameError(InvalidInputError):
     """A short name or id that several images answer to; the message names them."""
@@ -47,5 +45,3 @@ class DiffIDConflictError(ConflictError):
 
 class InUseError(ConflictError):
     """Something else pins it; the message names what."""
-
-    exit_code = 2

@@ -1,0 +1,86 @@
+"""Containers and mounts as `inspect` shows them. Reads the store and /proc, changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imagefs.mount.table import MountStatus
+    from imagefs.oci.digest import Digest
+    from imagefs.store import ContainerRecord, Store
+
+_MOUNT_ID = re.compile(r"[0-9a-f]{3,}")
+
+
+def inspect_mount(store: Store, text: str) -> dict[str, Any] | None:
+    """The mount that `text` names by its directory or its id; None if there is none."""
+    from imagefs.mount.table import find_mount
+
+    by_id = _MOUNT_ID.fullmatch(text) is not None and store.mounts.get(text) is not None
+    if not by_id and not store.mounts.at(os.path.realpath(text)):
+        return None
+    return _mount(store, find_mount(store, text))
+
+
+def _mount(store: Store, found: MountStatus) -> dict[str, Any]:
+    record, running = found.record, found.running
+    return {
+        "Id": record.id,
+        "Image": _image_id(store, record.manifest),
+        "ImageName": record.name,
+        "ImageDigest": str(record.manifest),
+        "Mountpoint": record.mountpoint,
+        "State": found.state,
+        "Driver": record.driver,
+        "ReadOnly": record.read_only,
+        "Created": _time(record.created_ns),
+        "Container": record.container or "",
+        "UpperDir": record.upper or "",
+        "WorkDir": str(Path(record.upper).with_name("work")) if record.upper else "",
+        "Layers": [str(key.blob) for key in record.layers],
+        "Options": record.options,
+        "Access": record.access,
+        "KeeperPid": running.keeper_pid if running else 0,
+        "ServerPid": running.server_pid if running else 0,
+        "Restarts": running.restarts if running else 0,
+    }
+
+
+def inspect_container(store: Store, record: ContainerRecord) -> dict[str, Any]:
+    """The container under podman's names, as far as its record says."""
+    mount = store.mounts.get(record.mount) if record.mount else None
+    return {
+        "Id": record.id,
+        "Created": _time(record.created_ns),
+        "State": record.state,
+        "Image": _image_id(store, record.manifest),
+        "ImageDigest": str(record.manifest),
+        "ImageName": record.image_name,
+        "Name": record.name,
+        "Driver": mount.driver if mount else "",
+        "GraphDriver": {
+            "Name": "imagefs",
+            "Data": {
+                "MergedDir": mount.mountpoint if mount else "",
+                "UpperDir": (mount.upper or "") if mount else "",
+                "Mount": record.mount or "",
+            },
+        },
+        "Config": record.config,
+        "BundlePath": str(store.containers.directory(record.id)),
+    }
+
+
+def _image_id(store: Store, manifest: Digest) -> str:
+    image = store.images.get(manifest)
+    return image.id if image is not None else ""
+
+
+def _time(nanoseconds: int) -> str:
+    """RFC 3339 with nanoseconds, in UTC."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
