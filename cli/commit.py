@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagefs_cli.context import Settings, pass_settings
-from imagefs_cli.target import find_mounted
+from imagefs_cli.target import find_any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Make an image of what changed in a mount or a container")
-@click.argument("target", metavar="CONTAINER|MOUNT|DIRECTORY")
+@click.argument("target", metavar="CONTAINER|MOUNT|IMAGE")
 @click.argument("image", required=False)
 @click.option("--author", "-a", default="", help="Who made the image.")
 @click.option(
@@ -44,6 +44,13 @@ if TYPE_CHECKING:
 @click.option("--message", "-m", default="", help="A comment for the history.")
 @click.option("--squash", "-s", is_flag=True, help="Make one layer of the whole tree.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["all", "container", "mount", "image"]),
+    default="all",
+    help="What the first argument is.",
+)
 @pass_settings
 def commit(
     settings: Settings,
@@ -56,31 +63,40 @@ def commit(
     message: str,
     squash: bool,
     quiet: bool,
+    kind: str,
 ) -> None:
     """Make an image called IMAGE of what changed in a mount or container, and print its id.
 
     The changes become one layer above those of the image below, which are referred to and not
-    touched. The mount stays as it is. The image is in the store only until `imagefs push`.
+    touched. A mount is named by its id or directory, and stays as it is; of an image only the
+    config changes. The image is in the store only until `imagefs push`.
     """
-    from imagefs.image.commit import CommitOptions
-    from imagefs.image.commit import commit as make
+    from imagefs.image.commit import CommitOptions, commit_image
+    from imagefs.image.commit import commit as commit_mount
+    from imagefs.store import Image
+    from imagefs.transport import Access
 
     store = settings.store
-    record = find_mounted(store, target)
+    found = find_any(store, target, kind)
+    access = Access() if isinstance(found, Image) else Access.from_record(found.access)
+    home = next(iter(found.names), "") if isinstance(found, Image) else found.name
 
     def bring(layers: Sequence[StoredLayer], contents: Sequence[Content]) -> None:
         from imagefs.image.fetch import fetch
-        from imagefs.transport import Access
 
         if not quiet:
             size = sum(content.size for content in contents)
             click.echo(f"fetching {size} bytes of files that only moved or changed mode", err=True)
-        fetch(store, layers, contents, Access.from_record(record.access), record.name)
+        fetch(store, layers, contents, access, home)
 
     options = CommitOptions(
         author=author, message=message, changes=changes, squash=squash, format=form
     )
-    made, warnings = make(store, record, _kept_name(image), options, bring)
+    name = _kept_name(image)
+    if isinstance(found, Image):
+        made, warnings = commit_image(store, found, name, options, bring)
+    else:
+        made, warnings = commit_mount(store, found, name, options, bring)
     for line in warnings:
         print(f"Warning: {line}", file=sys.stderr)
     if iidfile is not None:

@@ -9,17 +9,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from imagefs.errors import InvalidInputError
-from imagefs.image.documents import read_image
-from imagefs.image.layer import lower_contents, write_layer
+from imagefs.image.documents import Documents, read_image, retyped
+from imagefs.image.layer import ReadLower, lower_contents, write_layer
 from imagefs.oci import media_types
 from imagefs.oci.change import apply_change
 from imagefs.oci.config import History, ImageConfig
 from imagefs.oci.descriptor import Descriptor
-from imagefs.oci.digest import Digest
 from imagefs.oci.manifest import Manifest
 from imagefs.store import Image, LayerKey, MountRecord, Store, StoredLayer
 from imagefs.tree import Content
+from imagefs.upper import Engine
 from imagefs.upper.changes import LayerDiff
 from imagefs.upper.dialect import Dialect
 from imagefs.upper.upperdir import UpperDir
@@ -52,27 +54,86 @@ Fetch = Callable[[Sequence[StoredLayer], Sequence[Content]], None]
 def commit(
     store: Store, record: MountRecord, name: str | None, options: CommitOptions, fetch: Fetch
 ) -> tuple[Image, list[str]]:
-    """The new image, and what could not be in it, a line each.
+    """The image of what a mount changed, and what could not be in it, a line each.
 
     The upper stays as it is. The new layer is local and uncompressed; those below are referred to.
     Raises ChangeError, NothingToCommit, OSError when the disk is full; nothing is kept then.
     """
     base = read_image(store, record.manifest)
-    config = _changed(base.config, options)
     with store.lease("commit", record.id), open_diff(store, record, options.squash) as diff:
-        with _reader(store, record.layers, diff, fetch) as read:
-            key = write_layer(store, diff, read)
-        warnings = diff.warnings
-        with store.layers.open(key) as layer:
-            size = layer.index.blob_size
-        media = _manifest_type(options.format)
-        added = Descriptor(media_types.layer_media_type("none", media), key.blob, size)
-        config = _with_layer(config, key.blob, options)
-        layers = (added,) if options.squash else (*base.manifest.layers, added)
-        keys = (key,) if options.squash else (*record.layers, key)
-        manifest = Manifest.build(_config_descriptor(config, media), layers, media_type=media)
-        image = store.images.add(manifest.raw, media, config.raw, keys, name=name)
-    return image, warnings
+        return _commit(store, base, record.layers, diff, name, options, fetch), diff.warnings
+
+
+def commit_image(
+    store: Store, image: Image, name: str | None, options: CommitOptions, fetch: Fetch
+) -> tuple[Image, list[str]]:
+    """An image with another config, or as one layer, made of an image that nobody changed.
+
+    Raises what `commit` raises.
+    """
+    base = read_image(store, image.manifest)
+    with store.lease("commit", image.id), _untouched(store, image.layers) as diff:
+        if options.squash:
+            return _commit(store, base, image.layers, diff, name, options, fetch), diff.warnings
+        config = _changed(base.config, options)
+        nothing = replace(_history(config, options), empty_layer=True)
+        config = config.with_layers(config.rootfs.diff_ids, (*config.history, nothing))
+        return _add(store, base.manifest.layers, image.layers, config, name, options), []
+
+
+def _commit(
+    store: Store,
+    base: Documents,
+    keys: Sequence[LayerKey],
+    diff: LayerDiff,
+    name: str | None,
+    options: CommitOptions,
+    fetch: Fetch,
+) -> Image:
+    config = _changed(base.config, options)
+    rows = diff.entries()
+    with _reader(store, keys, lower_contents(diff, rows), fetch) as read:
+        key = write_layer(store, diff, rows, read)
+    with store.layers.open(key) as layer:
+        added = Descriptor(media_types.OCI_LAYER, key.blob, layer.index.blob_size)
+    history = _history(config, options)
+    if options.squash:
+        config = config.with_layers((key.blob,), (history,))
+        return _add(store, (added,), (key,), config, name, options)
+    config = config.with_layer(key.blob, history)
+    return _add(store, (*base.manifest.layers, added), (*keys, key), config, name, options)
+
+
+def _add(
+    store: Store,
+    layers: Sequence[Descriptor],
+    keys: Sequence[LayerKey],
+    config: ImageConfig,
+    name: str | None,
+    options: CommitOptions,
+) -> Image:
+    media = _manifest_type(options.format)
+    manifest = Manifest.build(
+        _config_descriptor(config, media),
+        [retyped(layer, media) for layer in layers],
+        media_type=media,
+    )
+    return store.images.add(manifest.raw, media, config.raw, keys, name=name)
+
+
+@contextmanager
+def _untouched(store: Store, keys: Sequence[LayerKey]) -> Iterator[LayerDiff]:
+    """The whole tree of some layers as added, through an upper that is empty."""
+    dialect = None if os.geteuid() == 0 else UserDialect()
+    tree = store.tree(keys)
+    with store.scratch() as path:
+        upper = UpperDir(path / "upper", path / "work")
+        engine = Engine(tree, upper, dialect=dialect)
+        engine.begin()  # gives the root of the upper the attributes of the lower's
+        engine.close()
+        upper = UpperDir(path / "upper", path / "work")
+        with LayerDiff(tree, upper, dialect, whole=True) as diff:
+            yield diff
 
 
 @contextmanager
@@ -94,9 +155,8 @@ def dialect_of(record: MountRecord) -> Dialect | None:
 
 @contextmanager
 def _reader(
-    store: Store, keys: Sequence[LayerKey], diff: LayerDiff, fetch: Fetch
-) -> Iterator[Callable[[Content, int, int], bytes]]:
-    needed = list(lower_contents(diff))
+    store: Store, keys: Sequence[LayerKey], needed: Sequence[Content], fetch: Fetch
+) -> Iterator[ReadLower]:
     with ExitStack() as stack:
         layers = [stack.enter_context(store.layers.open(key)) for key in keys]
         missing = [c for c in needed if layers[c.layer].missing(c.offset, c.size)]
@@ -117,16 +177,13 @@ def _changed(config: ImageConfig, options: CommitOptions) -> ImageConfig:
     return config.replace(changes)
 
 
-def _with_layer(config: ImageConfig, diff_id: Digest, options: CommitOptions) -> ImageConfig:
-    history = History(
+def _history(config: ImageConfig, options: CommitOptions) -> History:
+    return History(
         created=config.created,
         created_by=options.created_by,
         author=options.author,
         comment=options.message,
     )
-    if options.squash:
-        return config.with_layers((diff_id,), (history,))
-    return config.with_layer(diff_id, history)
 
 
 def _now() -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imagefs.errors import InvalidInputError
+from imagefs.oci import media_types
 from imagefs.oci.config import ImageConfig
+from imagefs.oci.descriptor import Descriptor
 from imagefs.oci.digest import Digest
 from imagefs.oci.manifest import Manifest, parse
 from imagefs.store import NoSuchImageError, Store
@@ -42,3 +44,11 @@ def read_image(store: Store, manifest: Digest) -> Documents:
     if not isinstance(parsed, Manifest):
         raise ImageError(f"image {manifest}: the store holds an index in place of its manifest")
     return Documents(parsed, ImageConfig.parse(config))
+
+
+def retyped(layer: Descriptor, manifest_type: str) -> Descriptor:
+    """The same layer blob, named as manifests of this type name it."""
+    compression = media_types.layer_compression(layer.media_type)
+    if compression is None:
+        return layer
+    return replace(layer, media_type=media_types.layer_media_type(compression, manifest_type))

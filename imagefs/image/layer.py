@@ -6,7 +6,7 @@ The tar itself is not kept: the store can give it again, byte for byte. Fetches 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from imagefs.errors import ConflictError
 from imagefs.formats.scan import LayerScanner
@@ -25,8 +25,10 @@ class ChangedWhileRead(ConflictError):
     """A file that got shorter while its layer was written."""
 
 
-def write_layer(store: Store, diff: LayerDiff, read: ReadLower) -> LayerKey:
-    """The layer of `diff`, complete in the store: its blob is an uncompressed tar.
+def write_layer(
+    store: Store, diff: LayerDiff, rows: Sequence[LayerEntry], read: ReadLower
+) -> LayerKey:
+    """The layer of `rows`, the entries of `diff`, complete in the store; its blob is a plain tar.
 
     The same upper gives the same layer. Atomic. Raises OSError when the disk is full and
     ChangedWhileRead for a file that is being truncated.
@@ -34,7 +36,7 @@ def write_layer(store: Store, diff: LayerDiff, read: ReadLower) -> LayerKey:
     tar = TarWriter()
     with store.layers.create() as writer:
         scanner = LayerScanner("none", writer)
-        for row in diff.entries():
+        for row in rows:
             scanner.feed(tar.header(row.entry))
             if row.ino:
                 for piece in _data(diff, row, read):
@@ -44,12 +46,10 @@ def write_layer(store: Store, diff: LayerDiff, read: ReadLower) -> LayerKey:
         return writer.commit(scanner.finish())
 
 
-def lower_contents(diff: LayerDiff) -> Iterator[Content]:
+def lower_contents(diff: LayerDiff, rows: Sequence[LayerEntry]) -> list[Content]:
     """What of the layers below the new layer will hold: files that changed in name or mode only."""
-    for row in diff.entries():
-        content = diff.engine.lower_content(row.ino) if row.ino else None
-        if content is not None:
-            yield content
+    found = (diff.engine.lower_content(row.ino) for row in rows if row.ino)
+    return [content for content in found if content is not None]
 
 
 def _data(diff: LayerDiff, row: LayerEntry, read: ReadLower) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from imagefs.content.tasks import tasks
 from imagefs.errors import ImagefsError, InvalidInputError
 from imagefs.formats.rebuild import rebuild_tar
 from imagefs.image.compress import Format, compress
-from imagefs.image.documents import Documents, read_image
+from imagefs.image.documents import Documents, read_image, retyped
 from imagefs.image.progress import Progress, Silent
 from imagefs.oci import media_types
 from imagefs.oci.descriptor import Descriptor
@@ -85,14 +85,10 @@ def _rewritten(documents: Documents, layers: list[Descriptor], kind: str) -> Man
         return old
     docker = kind == media_types.DOCKER_MANIFEST
     config_type = media_types.DOCKER_CONFIG if docker else media_types.OCI_CONFIG
-    layers = [
-        replace(layer, media_type=media_types.layer_media_type(form, kind))
-        if (form := media_types.layer_compression(layer.media_type))
-        else layer
-        for layer in layers
-    ]
     config = replace(old.config, media_type=config_type)
-    return Manifest.build(config, layers, {} if docker else old.annotations, kind)
+    return Manifest.build(
+        config, [retyped(layer, kind) for layer in layers], {} if docker else old.annotations, kind
+    )
 
 
 async def _send_small(destination: ImageDestination, documents: Documents) -> None:

@@ -60,6 +60,10 @@ class Store:
         """Keep from gc what this Store adds or finds inside the block, until the process dies."""
         return self.core.leases.lease(kind, what)
 
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A directory in the store that is gone after the block, or by gc if the process dies."""
+        return self.core.scratch.directory()
+
     def tree(self, keys: Sequence[LayerKey]) -> Tree:
         """The merged tree of the layers, lowest first: built once, mapped from then on.
 

@@ -9,7 +9,7 @@ import tarfile
 
 import pytest
 
-from imagefs.image.commit import CommitOptions, NothingToCommit, commit, open_diff
+from imagefs.image.commit import CommitOptions, NothingToCommit, commit, commit_image, open_diff
 from imagefs.image.diff import changes_between
 from imagefs.image.documents import ImageError, read_image
 from imagefs.image.push import LayersUnavailable, PushOptions, push
@@ -233,3 +233,25 @@ async def test_an_images_diff_is_what_its_top_layer_changed(bench: Bench) -> Non
         "D etc/b",
         "A new",
     ]
+
+
+async def test_a_commit_of_an_image_changes_its_config_only(bench: Bench) -> None:
+    manifest = bench.publish(BASE, LOWER)
+    image = await bench.pull(BASE)
+    options = CommitOptions(changes=["USER 5"])
+    made, _ = commit_image(bench.store, image, "other", options, no_fetch)
+    documents = read_image(bench.store, made.manifest)
+    assert documents.manifest.layers == manifest.layers
+    assert documents.config.config.user == "5"
+    assert documents.config.history[-1].empty_layer
+    assert made.names == ("localhost/other:latest",)
+
+
+async def test_an_image_can_be_squashed_without_a_mount(bench: Bench) -> None:
+    bench.publish(BASE, LOWER, UPPER)
+    image = await bench.pull(BASE)
+    made, _ = commit_image(bench.store, image, None, CommitOptions(squash=True), no_fetch)
+    before, after = bench.store.tree(image.layers), bench.store.tree(made.layers)
+    assert len(made.layers) == 1
+    assert [path for path, _ in after.walk()] == [path for path, _ in before.walk()]
+    assert list((bench.store.root / "tmp").iterdir()) == []
