@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from os import urandom
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -42,7 +42,7 @@ class Containers:
 
     def new_id(self) -> str:
         """An id that no container has: 64 hex digits, as podman's."""
-        return token_hex(32)
+        return urandom(32).hex()
 
     def directory(self, container_id: str) -> Path:
         """Where the container's bundle lies."""

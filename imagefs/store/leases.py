@@ -10,8 +10,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from os import urandom
 from pathlib import Path
-from secrets import token_hex
 
 from imagefs.store.db import Database
 from imagefs.system.atomic import names_in
@@ -29,7 +29,7 @@ class Leases:
     @contextmanager
     def lease(self, kind: str, what: str) -> Iterator[None]:
         """Hold all that this Store adds or finds inside the block."""
-        name = token_hex(8)
+        name = urandom(8).hex()
         lock = lock_path(self.path / name, create=True)
         assert lock is not None
         with lock:

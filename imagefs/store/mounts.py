@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from os import urandom
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -55,7 +55,7 @@ class Mounts:
 
     def new_id(self) -> str:
         """An id that no mount has."""
-        return token_hex(6)
+        return urandom(6).hex()
 
     def directory(self, mount_id: str) -> Path:
         """Where the upper and work directories of a mount lie."""

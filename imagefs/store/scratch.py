@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import urandom
 from pathlib import Path
-from secrets import token_hex
 
 from imagefs.system.atomic import Disk, disk_usage, names_in, remove_tree
 from imagefs.system.locks import FileLock, lock_path
@@ -26,34 +26,35 @@ class Scratch:
     def file(self) -> Iterator[tuple[Path, int]]:
         """A new file (path, descriptor); removed at the end unless it was renamed away."""
         while True:
-            path = self.path / f"f-{token_hex(8)}"
+            path = self.path / f"f-{urandom(8).hex()}"
             fd = self._disk.create(path)
             # A sweep may have taken it between the two calls.
             lock = lock_path(path, wait=False)
             if lock is not None:
                 break
             os.close(fd)
-        try:
-            with lock:
+        # Removed while locked, or a sweep would do it at the same time.
+        with lock:
+            try:
                 yield path, fd
-        finally:
-            os.close(fd)
-            path.unlink(missing_ok=True)
+            finally:
+                os.close(fd)
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
         """A new directory; removed with all in it at the end unless it was renamed away."""
         path, lock = self.make_directory()
-        try:
-            with lock:
+        with lock:
+            try:
                 yield path
-        finally:
-            remove_tree(path)
+            finally:
+                remove_tree(path)
 
     def make_directory(self) -> tuple[Path, FileLock]:
         """A new directory and the lock that keeps it; the caller removes it."""
         while True:
-            path = self.path / f"d-{token_hex(8)}"
+            path = self.path / f"d-{urandom(8).hex()}"
             self._disk.mkdir(path)
             lock = lock_path(path, wait=False)
             if lock is not None:

@@ -42,6 +42,9 @@ class StoredLayer:
         self._map = ChunkMap(path / "map", len(self.index.chunks), boot)
         self._fd = os.open(path / "data", os.O_RDWR | os.O_CLOEXEC)
         self._closer = weakref.finalize(self, os.close, self._fd)
+        if os.fstat(self._fd).st_size < self.index.data_size:
+            # Somebody died in drop_content, between the two changes of size.
+            disk.truncate(self._fd, self.index.data_size)
 
     def present(self, chunk: int) -> bool:
         """Whether the chunk is here; one written in an earlier boot is verified first."""
