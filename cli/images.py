@@ -68,11 +68,8 @@ def images(
     **options: Any,
 ) -> None:
     """List the images in the store, or those that IMAGE, a name or an id, means."""
-    from imagefs.image.filters import select
-
-    wanted = [*filters, *([f"reference={name}"] if name is not None else [])]
     store = settings.store
-    found = select(store, wanted)
+    found = _select(store, [*filters, *([f"reference={name}"] if name is not None else [])])
     if options["quiet"]:
         ids = dict.fromkeys(_id(image, options["no_trunc"]) for image in found)
         click.echo("".join(f"{one}\n" for one in ids), nl=False)
@@ -98,6 +95,14 @@ def images(
         records=records,
         heading=not options["noheading"],
     )
+
+
+def _select(store: Store, filters: list[str]) -> list[Image]:
+    if not filters:
+        return store.images.list()
+    from imagefs.image.filters import select
+
+    return select(store, filters)
 
 
 def _rows(image: Image, whole: bool) -> Iterator[dict[str, Any]]:

@@ -93,9 +93,12 @@ def run(arguments: list[str]) -> int:
         result: Any = imagefs.main(arguments, prog_name="imagefs", standalone_mode=False)
     except click.exceptions.Exit as finished:
         return finished.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return _fail("missing command", EXIT_ERROR)
     except click.UsageError as error:
         where = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        return _fail(f"{error.format_message()}{where}", EXIT_ERROR)
+        return _fail(f"{error.format_message().rstrip('.')}{where}", EXIT_ERROR)
     except click.ClickException as error:
         return _fail(error.format_message(), EXIT_ERROR)
     except (click.Abort, KeyboardInterrupt):
