@@ -15,7 +15,7 @@ def find_mounted(store: Store, text: str) -> MountRecord:
         record = store.mounts.get(container.mount)
         if record is not None:
             return record
-    from imagefs.mount.api import find_mount
+    from imagefs.mount.table import find_mount
 
     try:
         return find_mount(store, text).record
