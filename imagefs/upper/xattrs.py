@@ -56,8 +56,11 @@ class Xattrs:
         """ENODATA where there is none; a lower object is not copied up for that."""
         again = self.names.redo(caller, "removexattr", (ino, name)) is not None
         if not again:
-            lower = ino not in self.lifter.view.nodes
-            if lower and name not in self.lifter.tree.xattrs(ino):
+            # A failure must leave no intent: sent again, it would pass for done.
+            here = self.lifter.view.nodes.get(ino)
+            if here is not None:
+                self.get(here, name)
+            elif name not in self.lifter.tree.xattrs(ino):
                 raise fail(errno.ENODATA)
             self.names.intend(caller, "removexattr", (ino, name), {})
         node = self.lifter.up(ino)
