@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,7 +12,6 @@ from imagefs.oci.digest import Digest, DigestError
 from imagefs.store.blobs import Blobs
 from imagefs.store.core import Core
 from imagefs.store.db import Row
-from imagefs.store.documents import Documents, read_documents
 from imagefs.store.errors import (
     AmbiguousNameError,
     DiffIDConflictError,
@@ -27,6 +27,9 @@ from imagefs.store.names import (
     repository_of,
     with_tag,
 )
+
+if TYPE_CHECKING:
+    from imagefs.store.documents import Documents
 
 _COLUMNS = "manifest, media_type, config, created_ns, os, architecture, variant, added_ns"
 
@@ -80,6 +83,9 @@ class Images:
         ImageMismatchError where the parts do not belong together, DiffIDConflictError where the
         config claims a diffID that is not the layer's.
         """
+        # Here, since only what adds images should pay for it.
+        from imagefs.store.documents import read_documents
+
         documents = read_documents(manifest_raw, config_raw)
         with self._core.publishing():
             manifest = self._blobs.put(manifest_raw)
