@@ -51,7 +51,24 @@ def _stack(function: F, options: list[Callable[[F], F]]) -> F:
 def access_options(function: F) -> F:
     """The options of every verb that talks to a registry, as podman spells them."""
     creds = click.option("--creds", metavar="USER[:PASSWORD]", help="Credentials for the registry.")
-    return login_options(creds(function))
+    budget = click.option(
+        "--retry-budget",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0),
+        envvar="IMAGEFS_RETRY_BUDGET",
+        expose_value=False,
+        callback=_remember_budget,
+        help="How long to wait for bytes from a registry that fails (default: 30).",
+    )
+    return login_options(creds(budget(function)))
+
+
+_BUDGET = "imagefs.retry_budget"
+
+
+def _remember_budget(ctx: click.Context, _: click.Parameter, seconds: float | None) -> None:
+    """Kept for `access_of`, so that verbs need not hand it on."""
+    ctx.meta[_BUDGET] = seconds
 
 
 def login_options(function: F) -> F:
@@ -89,8 +106,10 @@ def access_of(
     authfile: Path | None, cert_dir: Path | None, creds: str | None, tls_verify: bool | None
 ) -> Access:
     """The registry access that the options of `access_options` describe."""
+    from imagefs.registry.access import RETRY_BUDGET
     from imagefs.transport.names import Access, Credentials
 
+    budget = click.get_current_context().meta.get(_BUDGET)
     if creds is not None and ":" not in creds:
         creds += ":" + click.prompt("Password", hide_input=True, err=True)
     return Access(
@@ -98,6 +117,7 @@ def access_of(
         authfile=authfile,
         cert_dir=cert_dir,
         tls_verify=tls_verify,
+        retry_budget=RETRY_BUDGET if budget is None else budget,
     )
 
 

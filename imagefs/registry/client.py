@@ -288,6 +288,7 @@ class RegistryClient:
         code, message = error_message(body)
         detail = f" ({': '.join(filter(None, (code.lower(), message)))})" if code else ""
         status = response.status
+        wait = parse_retry_after(response.field("retry-after"))
         if status == 401:
             known = await self._credentials(repository) is not None
             return AccessDenied(
@@ -299,14 +300,15 @@ class RegistryClient:
         if status == 404:
             return RegistryNotFound(f"{what}: not found{detail}")
         if status == 429:
+            when = "later" if wait is None else f"in {wait:.0f} s"
             error: RegistryError = RegistryBusy(
-                f"{what}: {self.host} has too many requests from here{detail}; try again later"
+                f"{what}: {self.host} has too many requests from here{detail}; try again {when}"
             )
         elif status in RETRY_STATUSES or status >= 500:
             error = RegistryBroken(f"{what}: {self.host} failed with status {status}{detail}")
         else:
             error = BadResponse(f"{what}: {self.host} answered with status {status}{detail}")
-        error.retry_after = parse_retry_after(response.field("retry-after"))
+        error.retry_after = wait
         return error
 
 
