@@ -140,7 +140,10 @@ def test_an_image_argument_is_a_name_or_an_id(cli: Cli, both: str) -> None:
 def test_tag_takes_a_name_over(cli: Cli, both: str) -> None:
     cli.ok("tag", "app:one", "mine", "mine:2")
     cli.ok("tag", "app:two", "mine")
-    assert set(listed(cli, "mine")) == {"localhost/mine:latest", "quay.io/team/app:two"}
+    assert set(listed(cli, "localhost/mine:latest")) == {
+        "localhost/mine:latest",
+        "quay.io/team/app:two",
+    }
     one = cli.ok("inspect", "-f", "{{.RepoTags}}", "app:one").out
     assert one == "[localhost/mine:2 quay.io/team/app:one]\n"
     assert "localhost/mine:latest" in cli.ok("inspect", "-f", "{{.RepoTags}}", "app:two").out
