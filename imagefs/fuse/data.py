@@ -97,6 +97,8 @@ class FileData:
             if data is None:
                 data = await self._reader.pread(content.layer, place, length)
             copy.write(offset, data)
+        if end < content.size:
+            copy.cut(end)
         if end:
             await trio.to_thread.run_sync(copy.sync)
 

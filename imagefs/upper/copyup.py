@@ -219,6 +219,11 @@ class FileCopyUp:
             done = os.pwrite(self._fd, rest, offset)
             rest, offset = rest[done:], offset + done
 
+    def cut(self, size: int) -> None:
+        """Before `commit`, so that no crash leaves zeros where data was."""
+        if self._filling():
+            os.ftruncate(self._fd, size)
+
     def sync(self) -> None:
         """fdatasync; may run in a worker thread."""
         os.fdatasync(self._fd)
@@ -231,6 +236,8 @@ class FileCopyUp:
 
     def abort(self) -> None:
         """The data stays lower, unless another copy of this file still runs: that one decides."""
+        if self._filling():
+            os.ftruncate(self._fd, self.content.size)
         self._close()
 
     def _filling(self) -> bool:

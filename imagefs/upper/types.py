@@ -82,6 +82,9 @@ class CopyUp(Protocol):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Put lower bytes in place; what is never written is zeros. No effect on committed data."""
 
+    def cut(self, size: int) -> None:
+        """Make the file `size` bytes long, for a truncation that needs no more of its data."""
+
     def sync(self) -> None:
         """Make what was written durable (slow; the one call that may run in a worker thread)."""
 
