@@ -49,7 +49,7 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         for parent in top.parents[:3]:
             if parent.stat().st_uid == 0 and parent != Path("/"):
                 parent.chmod(parent.stat().st_mode | 0o055)
-    here = top / request.node.name.replace("/", "_").replace("[", "-").rstrip("]")
+    here: Path = top / request.node.name.replace("/", "_").replace("[", "-").rstrip("]")
     here.mkdir(0o755)
     here.chmod(0o777)
     return here
