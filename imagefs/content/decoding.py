@@ -53,12 +53,19 @@ async def store_stream(layer: StoredLayer, source: BlobReader) -> None:
             except trio.EndOfChannel:
                 return
 
-    def work() -> None:
+    def decode_all() -> None:
         (fetch,) = plan(layer.index, range(len(layer.index.chunks)))
         _store(layer, fetch, pieces())
 
+    async def work() -> None:
+        with receive:
+            await trio.to_thread.run_sync(decode_all)
+
     async with tasks() as nursery:
-        nursery.start_soon(trio.to_thread.run_sync, work)
+        nursery.start_soon(work)
         async with send, source.open_blob(blob) as incoming:
             async for piece in incoming:
-                await send.send(piece)
+                try:
+                    await send.send(piece)
+                except trio.BrokenResourceError:
+                    break  # the last chunk is here; a long tail of the tar may follow it

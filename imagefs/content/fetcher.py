@@ -12,7 +12,8 @@ What a range decodes to beyond the wanted chunks is stored too: it was paid for.
 
 A source that fails is tried again until the retry budget is used up. The budget runs from the first
 failure after the last success, so that while a registry is down only the first reader waits it out
-and later ones fail after one attempt.
+and later ones fail after one attempt. A failure that none has followed for as long as the budget is
+forgotten.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class LayerFetcher:
         self.budget = budget
         self._coming: dict[int, trio.Event] = {}
         self._failing_since: float | None = None
+        self._failed_at = 0.0
 
     async def ensure(self, wanted: Sequence[int]) -> None:
         """Return when every chunk of `wanted` is in the store.
@@ -94,15 +96,12 @@ class LayerFetcher:
             try:
                 await self._fetch(chunks)
             except ImagefsError as error:
-                now = trio.current_time()
-                new = self._failing_since is None
-                self._failing_since = now if self._failing_since is None else self._failing_since
-                left = self._failing_since + self.budget - now
-                if not error.retryable or left <= 0:
+                left = self._budget_left() if error.retryable else 0.0
+                if left <= 0:
                     raise ContentUnavailable(
                         f"layer {self.layer.index.blob_digest}: its bytes can't be had: {error}"
                     ) from error
-                if new:
+                if left == self.budget:
                     log.warning("%s; trying again for %.0f s", error, left)
                 await trio.sleep(min(pause, left))
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -111,6 +110,14 @@ class LayerFetcher:
                     log.info("layer %s: bytes come again", self.blob.digest)
                 self._failing_since = None
             chunks = [chunk for chunk in chunks if not self.layer.present(chunk)]
+
+    def _budget_left(self) -> float:
+        """Seconds for which a failure that has just happened may be answered by another try."""
+        now = trio.current_time()
+        if self._failing_since is None or now - self._failed_at > self.budget:
+            self._failing_since = now
+        self._failed_at = now
+        return self._failing_since + self.budget - now
 
     async def _fetch(self, chunks: list[int]) -> None:
         if self.layer.index.codec == "stream":

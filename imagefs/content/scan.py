@@ -6,13 +6,14 @@ come in. Leaves nothing behind unless the whole blob was read and verified.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
 from imagefs.content.sources import BlobReader
 from imagefs.content.tasks import tasks
+from imagefs.formats.index import FormatError
 from imagefs.formats.scan import LayerScanner
 from imagefs.registry.blobs import BlobRef
 from imagefs.store import LayerKey, LayerWriter, Store
@@ -38,10 +39,19 @@ async def scan_layer(
         known = store.layers.find(blob.digest)
         if known is not None:
             return known
-        with store.layers.create() as writer:
+        with store.layers.create() as writer, _named(blob):
             scanner = LayerScanner("auto", writer)
             await _feed(scanner, source, blob, progress)
             return await trio.to_thread.run_sync(_finish, scanner, writer)
+
+
+@contextmanager
+def _named(blob: BlobRef) -> Iterator[None]:
+    """Let what is wrong with a blob say which blob."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"layer {blob.digest}: {error}") from None
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from imagefs.content.fetcher import ContentUnavailable, LayerFetcher
 from imagefs.content.reader import FetchingReader
@@ -23,6 +23,7 @@ from imagefs.formats.index import FormatError
 from imagefs.oci.digest import Digest
 from imagefs.registry.blobs import BlobInfo, BlobRef, ContentError
 from imagefs.store import LayerKey, Store, StoredLayer
+from imagefs.testing.disks import FailingDisk
 from imagefs.testing.layers import zstd_compress
 from imagefs.testing.transports import MemoryRegistry
 
@@ -127,6 +128,73 @@ async def test_every_file_can_be_read_lazily_in_any_order(
         assert layer.complete
 
 
+async def test_a_stream_may_go_on_long_after_its_last_content(store: Store) -> None:
+    names = b"".join(
+        tarfile.TarInfo(random.Random(number).randbytes(40).hex()).tobuf() for number in range(2000)
+    )
+    blob = zstd_compress(make_tar()[: (1 << 9) + SIZE + -SIZE % 512] + names)
+    _, sources, key = await scanned(store, blob)
+    with store.layers.open(key) as layer:
+        reader = FetchingReader([layer], [LayerFetcher(layer, sources)])
+        assert await reader.pread(0, *place(layer, 0)) == content(0)
+
+
+async def test_a_reader_that_is_cancelled_strands_nobody(store: Store, tar: bytes) -> None:
+    _, sources, key = await scanned(store, tar)
+
+    class Stuck(Flaky):
+        """Never answers its first reader."""
+
+        def __init__(self) -> None:
+            super().__init__(sources, [])
+            self.asked = trio.Event()
+
+        async def pread(self, blob: BlobRef, offset: int, length: int) -> bytes:
+            if not self.asked.is_set():
+                self.asked.set()
+                await trio.sleep_forever()
+            return await super().pread(blob, offset, length)
+
+    with store.layers.open(key) as layer, store.layers.open(key) as elsewhere:
+        stuck = Stuck()
+        fetcher = LayerFetcher(layer, stuck)
+        readers = [FetchingReader([layer], [fetcher]) for _ in range(3)]
+        readers.append(FetchingReader([elsewhere], [LayerFetcher(elsewhere, sources)]))
+        first = trio.CancelScope()
+
+        async def give_up() -> None:
+            with first:
+                await readers[0].pread(0, *place(layer, 0))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_up)
+            await stuck.asked.wait()
+            for reader in readers[1:]:
+                nursery.start_soon(reader.pread, 0, *place(layer, 0))
+            await wait_all_tasks_blocked()
+            first.cancel()
+        assert first.cancelled_caught
+        assert layer.read(*place(layer, 0)) == content(0)
+
+
+async def test_a_full_disk_is_told_and_strands_nobody(
+    tmp_path: Path, store: Store, tar: bytes
+) -> None:
+    _, sources, key = await scanned(store, tar)
+    disk = FailingDisk(at=1 << 30)
+    full = Store.open(tmp_path / "root", tmp_path / "run", disk=disk)
+    with full.layers.open(key) as layer:
+        disk.at = disk.count
+        reader = FetchingReader([layer], [LayerFetcher(layer, sources)])
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                await reader.pread(0, *place(layer, 0))
+        assert not layer.present(0)
+    with store.layers.open(key) as layer:
+        reader = FetchingReader([layer], [LayerFetcher(layer, sources)])
+        assert await reader.pread(0, *place(layer, 0)) == content(0)
+
+
 async def test_a_file_costs_little_more_than_itself(store: Store, tar: bytes) -> None:
     registry, sources, key = await scanned(store, tar)
     with store.layers.open(key) as layer:
@@ -195,6 +263,21 @@ async def test_the_budget_is_waited_out_once_while_a_registry_is_down(
             await reader.pread(0, *place(layer, 1))
         assert 30 <= first <= 33
         assert trio.current_time() - start - first < 1
+
+
+@pytest.mark.expects_warnings
+async def test_an_outage_long_ago_takes_nothing_from_the_budget(
+    store: Store, tar: bytes, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, sources, key = await scanned(store, tar)
+    with store.layers.open(key) as layer:
+        flaky = Flaky(sources, [Down("down")] * 1000)
+        reader = FetchingReader([layer], [LayerFetcher(layer, flaky, budget=30)])
+        with pytest.raises(ContentUnavailable, match="down"):
+            await reader.pread(0, *place(layer, 0))
+        autojump_clock.jump(3600)
+        flaky.failures = [Down("reset")]
+        assert await reader.pread(0, *place(layer, 0)) == content(0)
 
 
 async def test_wrong_bytes_are_never_kept(store: Store, tar: bytes) -> None:
