@@ -180,14 +180,16 @@ class _Words:
         if ":=" not in ahead:
             return []
         names = []
-        while True:
+        while not names or self.head() == ",":
+            if names:
+                self.take()
             kind, text = self.take()
-            if kind == "variable":
-                names.append(text)
-            elif text == ":=":
-                return names
-            elif text != ",":
+            if kind != "variable":
                 raise self._error(text)
+            names.append(text)
+        if self.take()[1] != ":=":
+            raise self._error("variable")
+        return names
 
     def _whole(self) -> Getter:
         value = self._pipeline()
