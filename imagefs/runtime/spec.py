@@ -83,8 +83,8 @@ def stop_signal_of(image: RuntimeConfig, options: RunOptions) -> int:
 
 
 def cgroups_path(container_id: str) -> str:
-    """The container's cgroup, below the root of each hierarchy (the cgroupfs manager's form)."""
-    return f"/imagefs/{container_id}"
+    """The container's cgroup, in the root of each hierarchy (the cgroupfs manager's form)."""
+    return f"/imagefs-{container_id}"
 
 
 def _linux(request: SpecRequest, mounts: list[specmounts.Mount]) -> dict[str, Any]:
