@@ -179,7 +179,7 @@ class _Words:
         ahead = [text for _, text in self._tokens[self._next :]]
         if ":=" not in ahead:
             return []
-        names = []
+        names: list[str] = []
         while not names or self.head() == ",":
             if names:
                 self.take()
