@@ -28,20 +28,20 @@ demo: venv        ## make an image from Debian packages; mount, change, commit, 
 
 test: venv lint   ## lint, then all tests; pytest's summary comes last
 	$(BIN)/pytest tests $(PYTEST_ARGS)
-	$(AS_ROOT) $(BIN)/pytest kernel-tests --ignore=kernel-tests/bench $(PYTEST_ARGS)
+	$(AS_ROOT) $(BIN)/pytest kernel-tests $(PYTEST_ARGS)
 
 lint: venv        ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy -p imagefs -p imagefs_cli -p harness
+	$(BIN)/mypy -p imagefs -p imagefs_cli -p harness -p bench
 	$(BIN)/lint-imports --no-logo
 
 format: venv      ## write what ruff would change
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: venv       ## ratios against ext4, overlayfs and podman, in one run
-	$(AS_ROOT) $(BIN)/pytest kernel-tests/bench -s --timeout=0 $(PYTEST_ARGS)
+bench: venv       ## ratios against ext4, overlayfs and podman; BENCH=NAME for one
+	$(AS_ROOT) $(BIN)/python kernel-tests/bench/run.py $(BENCH)
 
 torture: venv     ## 200 kill -9 of server and keeper under verifying workers
 	$(AS_ROOT) env IMAGEFS_TORTURE_KILLS=200 $(BIN)/pytest kernel-tests -k torture --timeout=0 $(PYTEST_ARGS)

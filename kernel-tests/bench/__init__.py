@@ -1,0 +1,1 @@
+"""Benchmarks: imagefs and a peer in turn, as ratios. They print and record; they assert nothing."""
