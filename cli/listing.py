@@ -59,7 +59,7 @@ def _templated(
 ) -> None:
     table = template.startswith("table ")
     if table:
-        template = template.removeprefix("table ").strip()
+        template = _tabbed(template.removeprefix("table ").strip())
     parsed = Template(template)
     lines = [parsed.render(row) for row in rows]
     if not table:
@@ -68,6 +68,12 @@ def _templated(
         return
     titles = _FIELD.sub(lambda found: columns.get(found[2], found[2].upper()), template)
     _columns([line.split("\t") for line in lines], titles.split("\t"), heading)
+
+
+def _tabbed(template: str) -> str:
+    """With a tab for each blank between actions: `table {{.ID}} {{.Tag}}` has two columns."""
+    pieces = re.split(r"(\{\{.*?\}\})", template)
+    return "".join(p if p.startswith("{{") else p.replace(" ", "\t") for p in pieces)
 
 
 def _columns(rows: Sequence[Sequence[str]], titles: Any, heading: bool) -> None:
