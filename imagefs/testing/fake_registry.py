@@ -11,6 +11,7 @@ import base64
 import json
 import re
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -61,11 +62,12 @@ class Fault:
 
     "reset": the connection closes without an answer, after the request was read; "cut": the true
     answer breaks off after `at` bytes; "reply": `reply` is answered; "lost": as reset, but the
-    request's effect happened; "half": as reset, and an upload keeps the first `at` bytes.
+    request's effect happened; "half": as reset, and an upload keeps the first `at` bytes; "stall":
+    after `at` bytes of the answer nothing more comes, and the registry's `stalled` is set.
     """
 
     pattern: str
-    kind: Literal["reset", "cut", "reply", "lost", "half"]
+    kind: Literal["reset", "cut", "reply", "lost", "half", "stall"]
     at: int = 0
     reply: Reply | None = None
     times: int = 1
@@ -97,6 +99,7 @@ class FakeRegistry:
     faults: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     base: str = ""
+    stalled: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, pattern: str) -> list[Request]:
         """The requests whose `METHOD PATH` matches."""
@@ -339,7 +342,7 @@ async def _exchange(
         reply = registry.answer(request)
     if fault is not None and fault.kind == "lost":
         return False
-    cut = fault.at if fault is not None and fault.kind == "cut" else None
+    cut = fault.at if fault is not None and fault.kind in ("cut", "stall") else None
     headers = {"content-length": str(len(reply.body)), **reply.headers}
     await stream.send_all(
         connection.send(h11.Response(status_code=reply.status, headers=list(headers.items())))
@@ -347,6 +350,9 @@ async def _exchange(
     )
     if request.method != "HEAD" and reply.body:
         await stream.send_all(connection.send(h11.Data(data=reply.body[:cut])) or b"")
+    if fault is not None and fault.kind == "stall":
+        registry.stalled.set()
+        await trio.sleep_forever()
     if cut is not None:
         return False
     await stream.send_all(connection.send(h11.EndOfMessage()) or b"")

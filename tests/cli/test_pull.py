@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ import pytest
 from imagefs.testing.fake_registry import Fault, Reply
 
 from .conftest import Cli, config_id, manifest_digest, registry_of, served
+
+COMMAND = (sys.executable, "-m", "imagefs_cli")
 
 
 def whole(cli: Cli, name: str) -> bool:
@@ -139,3 +144,29 @@ def manifest(layout: str, tag: str) -> dict[str, list[dict[str, str]]]:
     name = manifest_digest(layout, tag).replace(":", "/")
     found: dict[str, list[dict[str, str]]] = json.loads((directory / "blobs" / name).read_bytes())
     return found
+
+
+def test_an_interrupted_pull_leaves_nothing(cli: Cli, layout: str) -> None:
+    blob = manifest(layout, "one")["layers"][2]["digest"]
+    registry = registry_of(layout, "team/app", "one")
+    registry.faults.append(Fault(f"GET .*/blobs/{blob}", "stall", at=1000))
+    with (
+        served(registry) as host,
+        subprocess.Popen(
+            [*COMMAND, "--root", str(cli.root), "pull", f"{host}/team/app:one"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert registry.stalled.wait(60)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "Error: interrupted"
+    assert "Traceback" not in err
+    assert cli.ok("images", "-qa").out == ""
+    cli.ok("system", "gc")
+    assert list((cli.root / "tmp").iterdir()) == []
+    assert list((cli.root / "layers").iterdir()) == []
+    assert cli.ok("system", "fsck").out == ""
