@@ -44,7 +44,7 @@ bench: venv       ## ratios against ext4, overlayfs and podman; BENCH=NAME for o
 	$(AS_ROOT) $(BIN)/python kernel-tests/bench/run.py $(BENCH)
 
 torture: venv     ## 200 kill -9 of server and keeper under verifying workers
-	$(AS_ROOT) env IMAGEFS_TORTURE_KILLS=200 $(BIN)/pytest kernel-tests -k torture --timeout=0 $(PYTEST_ARGS)
+	$(AS_ROOT) env IMAGEFS_KILLS=200 $(BIN)/pytest kernel-tests/crash $(PYTEST_ARGS)
 
 clean-mounts:     ## abort and detach EVERY mount of imagefs on this machine, also others'
 	$(AS_ROOT) $(PYTHON) -m imagefs.testing.leftovers

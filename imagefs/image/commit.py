@@ -23,9 +23,8 @@ from imagefs.store import Image, LayerKey, MountRecord, Store, StoredLayer
 from imagefs.tree import Content
 from imagefs.upper import Engine
 from imagefs.upper.changes import LayerDiff
-from imagefs.upper.dialect import Dialect
+from imagefs.upper.dialects import dialect_named
 from imagefs.upper.upperdir import UpperDir
-from imagefs.upper.userdialect import UserDialect
 
 _FORMATS = {"oci": media_types.OCI_MANIFEST, "docker": media_types.DOCKER_MANIFEST}
 
@@ -124,7 +123,7 @@ def _add(
 @contextmanager
 def _untouched(store: Store, keys: Sequence[LayerKey]) -> Iterator[LayerDiff]:
     """The whole tree of some layers as added, through an upper that is empty."""
-    dialect = None if os.geteuid() == 0 else UserDialect()
+    dialect = dialect_named("overlay" if os.geteuid() == 0 else "user")
     tree = store.tree(keys)
     with store.scratch() as path:
         upper = UpperDir(path / "upper", path / "work")
@@ -144,13 +143,10 @@ def open_diff(store: Store, record: MountRecord, whole: bool = False) -> Iterato
     upper = Path(record.upper)
     tree = store.tree(record.layers)
     directory = UpperDir(upper, upper.parent / "work")
-    with LayerDiff(tree, directory, dialect_of(record), whole=whole) as diff:
+    with LayerDiff(
+        tree, directory, dialect_named(record.options.get("dialect", "overlay")), whole=whole
+    ) as diff:
         yield diff
-
-
-def dialect_of(record: MountRecord) -> Dialect | None:
-    """The dialect that the upper of a mount is written in; None for overlayfs's."""
-    return UserDialect() if record.options.get("dialect") == "user" else None
 
 
 @contextmanager

@@ -1,22 +1,12 @@
-"""The server process of one mount: answers FUSE, and may die at any moment. Never mounts.
-
-Started by the keeper with RUN KEEPER RESTARTS LINK [FUSE [SECRET]]: the mount's directory, the
-keeper's pid, how often servers were restarted, a descriptor to talk to the keeper, and the mounted
-/dev/fuse, and a memfd. The first server is started before there is a mount: it imports everything,
-then waits for FUSE on LINK.
-"""
+"""The server of one mount: answers FUSE, and may die at any moment. Never mounts."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
-import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 
@@ -53,26 +43,10 @@ Opener = Callable[[str, bytes | None], Contents]
 """From what the server is told, and a secret, to what it serves. Raises ImagefsError."""
 
 
-def main(argv: list[str], opener: Opener) -> int:
+def main(keeper: KeeperLink, opener: Opener) -> int:
     """Serve until unmounted; the exit status is 0 then."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
-    )
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run = Path(argv[0])
-    keeper_pid, restarts, link_fd = map(int, argv[1:4])
-    link = socket.socket(fileno=link_fd)
-    os.set_inheritable(link_fd, False)
-    held = tuple(map(int, argv[4:])) or _receive(link)
-    if not held:
-        return 1  # no mount was wanted after all
-    for fd in held:
-        os.set_inheritable(fd, False)
-    keeper = KeeperLink(run, link, keeper_pid, restarts, held)
     try:
-        trio.run(_serve, run, held, keeper, opener)
+        trio.run(_serve, keeper, opener)
     except session.Gone:
         pass
     except ImagefsError as error:
@@ -81,25 +55,20 @@ def main(argv: list[str], opener: Opener) -> int:
         return 1
     except BaseException as error:
         log.exception("the server ends")
-        keeper.say(f"error the file system server failed: {error!r}; see {run}/log")
+        keeper.say(f"error the file system server failed: {error!r}; see {keeper.run}/log")
         return 1
     keeper.say("bye")
     return 0
-
-
-def _receive(link: socket.socket) -> tuple[int, ...]:
-    _, fds, _, _ = socket.recv_fds(link, 16, 2)
-    return tuple(fds)
 
 
 def _secret(held: tuple[int, ...]) -> bytes | None:
     return os.pread(held[1], _SECRET_MAX, 0) if len(held) > 1 else None
 
 
-async def _serve(run: Path, held: tuple[int, ...], keeper: KeeperLink, opener: Opener) -> None:
+async def _serve(keeper: KeeperLink, opener: Opener) -> None:
+    run, fuse_fd = keeper.run, keeper.held[0]
     config = Config.read(run)
-    fuse_fd = held[0]
-    contents = opener(config.told, _secret(held))
+    contents = opener(config.told, _secret(keeper.held))
     journal = None
     if contents.upper is not None:
         journal = Journal(run / "journal", enabled=contents.journal)
@@ -116,7 +85,6 @@ async def _serve(run: Path, held: tuple[int, ...], keeper: KeeperLink, opener: O
     async with contents.reader as reader, trio.open_nursery() as nursery:
         upper = contents.upper.upper if contents.upper else None
         ops = ImageOps(engine, reader, upper, attachment.attach)
-        nursery.start_soon(keeper.watch)
         nursery.start_soon(_announce, attachment, keeper, config)
         await session.serve(ops, attachment, journal)
         nursery.cancel_scope.cancel()

@@ -22,7 +22,7 @@ from imagefs.system.processes import wait_gone
 _ANSWER_MAX = 1 << 16
 _END_WITHIN = 10.0
 
-SERVER = (sys.executable, "-P", "-m", "imagefs.mount.stored")
+SERVER = (sys.executable, "-P", "-m", "imagefs.mount.serve")
 
 
 class MountFailed(ImagefsError):

@@ -1,26 +1,22 @@
-"""Serves a mount of the store: `python -m imagefs.mount.stored`, run by the keeper. Never by hand.
+"""What a mount of the store shows, for its server. Serves nothing itself.
 
 All that it must know is the mount's record, so a server that takes over reads the same.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 
 from imagefs.content.opening import open_reader
 from imagefs.errors import NotFoundError
-from imagefs.mount.server import Contents, main
+from imagefs.mount.server import Contents
 from imagefs.registry.access import Credentials
 from imagefs.store import Store
 from imagefs.transport import Access
 from imagefs.upper import Squash, UpperDir
-from imagefs.upper.dialect import Dialect, OverlayDialect
-from imagefs.upper.userdialect import UserDialect
-
-DIALECTS: dict[str, type[Dialect]] = {"overlay": OverlayDialect, "user": UserDialect}
+from imagefs.upper.dialects import dialect_named
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -50,10 +46,6 @@ def open_contents(text: str, secret: bytes | None) -> Contents:
         reader=open_reader(store, record.layers, access, record.name),
         upper=upper,
         squash=Squash(*squash) if squash else None,
-        dialect=DIALECTS[record.options.get("dialect", "overlay")](),
+        dialect=dialect_named(record.options.get("dialect", "overlay")),
         journal=told.journal,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], open_contents))

@@ -57,11 +57,11 @@ class Torture:
             self._stack.callback(self.workers[name].kill)
 
     def kill(self, victim: str) -> None:
-        """Kill server or keeper once the other lives: one of them must hold the mount."""
+        """Kill server or keeper, whether the other has come back from its last death or not."""
         end = time.monotonic() + _END_WITHIN
         while time.monotonic() < end:
             running = find_mount(self.mounter.store, self.place).running
-            if running and alive(running.keeper_pid) and alive(running.server_pid):
+            if running and alive(getattr(running, victim)):
                 os.kill(getattr(running, victim), signal.SIGKILL)
                 return
             time.sleep(0.002)
