@@ -74,7 +74,7 @@ def _existing(registry: str, access: Access) -> bool:
     """Whether credentials that are kept already are good; says so."""
     import trio
 
-    from imagefs.registry.credentials import find_credentials
+    from imagefs.registry.credentials import auth_files, find_credentials
     from imagefs.registry.errors import AccessDenied
     from imagefs.registry.login import login as prove
     from imagefs.registry.login import registry_key
@@ -87,8 +87,8 @@ def _existing(registry: str, access: Access) -> bool:
         await prove(registry, known, access)
         return True
 
-    if access.authfile is not None and not access.authfile.exists():
-        return False
+    if any(required and not path.exists() for path, required in auth_files(access, os.environ)):
+        return False  # login will make the file
     try:
         found = trio.run(check)
     except AccessDenied:

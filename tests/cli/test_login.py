@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 
@@ -64,6 +68,37 @@ def test_a_password_comes_from_stdin(
         cli.fails(125, "login", "--password-stdin", host)
         cli.fails(125, "login", "-u", "anna", "-p", "x", "--password-stdin", host)
         assert "--password-stdin" in cli.fails(125, "login", host).err
+
+
+def test_a_terminal_is_asked(cli: Cli, registry: FakeRegistry) -> None:
+    (cli.home / "auth.json").unlink()
+    with served(registry) as host:
+        code, shown = on_terminal(["login", host], ["anna", "s3cret"])
+    assert code == 0
+    assert "Login Succeeded!" in shown
+    assert "s3cret" not in shown
+    assert list(kept(cli)) == [host]
+
+
+def on_terminal(arguments: list[str], answers: list[str]) -> tuple[int, str]:
+    """Run the command on a terminal of its own; each answer is given when a prompt's colon came."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "imagefs_cli", *arguments]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        for answer in answers:
+            while not shown.endswith(b": "):
+                shown += os.read(ours, 1)
+            os.write(ours, answer.encode() + b"\n")
+            shown += b"|"
+        with suppress(OSError):  # EIO: the other side is closed
+            while data := os.read(ours, 4096):
+                shown += data
+        os.close(ours)
+    return process.returncode, shown.decode()
 
 
 def test_existing_credentials_that_went_bad_are_said_so(
