@@ -8,11 +8,13 @@ import trio
 
 from imagefs.content.scan import scan_layer
 from imagefs.content.tasks import tasks
+from imagefs.errors import UnsupportedError
 from imagefs.image.documents import Documents, ImageError
 from imagefs.image.progress import Progress, Silent
 from imagefs.oci.config import ImageConfig
 from imagefs.oci.descriptor import Descriptor
 from imagefs.oci.manifest import Index, Manifest, parse
+from imagefs.oci.media_types import is_layer
 from imagefs.oci.platform import Platform, choose, host
 from imagefs.store import Image, LayerKey, Store
 from imagefs.transport import ImageSource
@@ -33,8 +35,20 @@ async def read_documents(source: ImageSource, platform: Platform | None = None) 
         manifest = parse(*await source.manifest(wanted.digest))
     if isinstance(manifest, Index):
         raise ImageError(f"{source.name}: an index of indexes of indexes")
+    _check_layers(manifest, source.name)
     config = ImageConfig.parse(await source.blob(manifest.config))
     return Documents(manifest, config)
+
+
+def _check_layers(manifest: Manifest, name: str) -> None:
+    """Refuse what is no image of layers, or has some that nothing here can read."""
+    for layer in manifest.layers:
+        if not is_layer(layer.media_type):
+            what = f" of artifact {manifest.artifact_type}" if manifest.artifact_type else ""
+            raise UnsupportedError(
+                f"{name}: layer {layer.digest}{what}: media type {layer.media_type} is not "
+                "supported (layers are tar, tar+gzip or tar+zstd)"
+            )
 
 
 async def index_layers(

@@ -16,7 +16,7 @@ from imagefs.store import Store
 from imagefs.testing import leftovers
 
 #: Made once, when they are first needed, and of no size that matters.
-_LASTING = {"locks/gc", "meta.db-wal", "meta.db-shm", "mounts"}
+_LASTING = {"blobs/sha256", "locks/gc", "meta.db-wal", "meta.db-shm", "mounts"}
 
 
 @dataclass(frozen=True)
