@@ -24,11 +24,11 @@ from imagefs.mount.table import (
     source_of,
     status,
 )
+from imagefs.registry.access import Access
 from imagefs.store import Image, MountRecord, Store
 from imagefs.system.mounts import MountInfo, mount_at, resolve, syncfs
 from imagefs.system.mounts import umount as kernel_umount
 from imagefs.system.processes import boot_id, can_resend, holders, wait_gone
-from imagefs.transport import Access
 from imagefs.upper import Squash
 
 __all__ = [
