@@ -51,28 +51,55 @@ def _mount(store: Store, found: MountStatus) -> dict[str, Any]:
 
 
 def inspect_container(store: Store, record: ContainerRecord) -> dict[str, Any]:
-    """The container under podman's names, as far as its record says."""
+    """The container under podman's names, as far as we have what they name."""
     mount = store.mounts.get(record.mount) if record.mount else None
+    config = {key: value for key, value in record.config.items() if key != "Imagefs"}
+    own = record.config.get("Imagefs", {})
+    command = config.get("Cmd") or [""]
+    directory = store.containers.directory(record.id)
     return {
         "Id": record.id,
         "Created": _time(record.created_ns),
-        "State": record.state,
+        "Path": command[0],
+        "Args": command[1:],
+        "State": _state(store, record),
         "Image": _image_id(store, record.manifest),
         "ImageDigest": str(record.manifest),
         "ImageName": record.image_name,
+        "StaticDir": str(directory),
+        "OCIConfigPath": str(store.containers.run_directory(record.id) / "config.json"),
+        "OCIRuntime": Path(own.get("Runtime", "")).name,
         "Name": record.name,
-        "Driver": mount.driver if mount else "",
+        "Driver": "imagefs",
         "GraphDriver": {
             "Name": "imagefs",
             "Data": {
+                "Driver": mount.driver if mount else "",
                 "MergedDir": mount.mountpoint if mount else "",
-                "UpperDir": (mount.upper or "") if mount else "",
                 "Mount": record.mount or "",
+                "UpperDir": (mount.upper or "") if mount else "",
             },
         },
-        "Config": record.config,
-        "BundlePath": str(store.containers.directory(record.id)),
+        "Config": config,
+        "HostConfig": {"AutoRemove": bool(own.get("AutoRemove"))},
     }
+
+
+def _state(store: Store, record: ContainerRecord) -> dict[str, Any]:
+    """Podman's State; one that was running is looked at again."""
+    from imagefs.system.processes import alive
+
+    state = {key: value for key, value in record.state.items() if not key.endswith("Ns")}
+    pid = 0
+    if state.get("Running"):
+        try:
+            pid = int((store.containers.run_directory(record.id) / "pid").read_text())
+        except (FileNotFoundError, ValueError):
+            pid = 0
+        if not pid or not alive(pid):
+            pid = 0
+            state |= {"Status": "exited", "Running": False}
+    return {**state, "Pid": pid}
 
 
 def _image_id(store: Store, manifest: Digest) -> str:

@@ -162,6 +162,8 @@ def test_a_container_goes_before_a_mount_before_an_image(
                 image_name="localhost/app:latest",
                 created_ns=0,
                 mount=mount.id,
+                config={"Cmd": ["sleep", "9"], "Imagefs": {"Runtime": "/usr/bin/runc"}},
+                state={"Status": "running", "Running": True, "ExitCode": 0, "StartedNs": 1},
             )
         )
     cli.ok("tag", "app", "abcdef012345", "web")
@@ -177,4 +179,8 @@ def test_a_container_goes_before_a_mount_before_an_image(
     (web,) = cli.ok("inspect", "web").json
     assert (web["Id"], web["Name"]) == (container.id, "web")
     assert web["GraphDriver"]["Data"]["UpperDir"] == mount.upper
+    assert (web["Path"], web["Args"], web["OCIRuntime"]) == ("sleep", ["9"], "runc")
+    assert web["Config"] == {"Cmd": ["sleep", "9"]}
+    # Its process is not there: whoever wrote that down died with it.
+    assert web["State"] == {"Status": "exited", "Running": False, "ExitCode": 0, "Pid": 0}
     assert cli.ok("inspect", "--type", "image", "-f", "{{.Os}}", "web").out == "linux\n"

@@ -33,7 +33,8 @@ def test_help_is_complete(cli: Cli, verb: str) -> None:
     for name, command in commands(verb):
         assert command.help, name
         shown = cli.ok(*name.split(), "--help").out
-        assert shown == cli.ok(*name.split(), "-h").out
+        if name != "run":  # whose -h is podman's --hostname
+            assert shown == cli.ok(*name.split(), "-h").out
         for parameter in command.params:
             if isinstance(parameter, click.Option) and not parameter.hidden:
                 assert parameter.help, f"{name} {parameter.opts}"
