@@ -152,10 +152,10 @@ def _prepare(
 ) -> tuple[Engine, Wish]:
     """Everything that can be wrong without the image is found out first."""
     from imagefs.runtime import containersconf, host
-    from imagefs.runtime.conmon import ConmonDriver, Logging
+    from imagefs.runtime.drivers import conmon_drivers
     from imagefs.runtime.engine import Engine
     from imagefs.runtime.names import checked
-    from imagefs.runtime.ociruntime import OciRuntime, find_conmon, find_runtime
+    from imagefs.runtime.ociruntime import find_runtime
     from imagefs.runtime.records import Wish
     from imagefs.runtime.rootfs import MountedRootfs
     from imagefs_cli.runoptions import run_options
@@ -163,18 +163,10 @@ def _prepare(
     options = run_options(command, given, os.environ, Path.cwd())
     name = checked(given["name"]) if given["name"] is not None else ""
     conf = containersconf.load(os.environ, privileged=host.is_privileged())
-    logging = Logging.from_conf(conf, given["log_driver"])
-    search = os.environ.get("PATH", os.defpath)
-    runtime = find_runtime(given["runtime"], conf, search)
-    conmon = find_conmon(conf, search)
+    runtime = find_runtime(given["runtime"], conf, os.environ.get("PATH", os.defpath))
     store = settings.store
-    driver = ConmonDriver(
-        OciRuntime(runtime, store.runroot / "runtime" / runtime.name),
-        conmon,
-        logging,
-        conf.engine.conmon_env_vars,
-    )
-    engine = Engine(store, driver, MountedRootfs(store), conf, host.probe(dict(os.environ)), _warn)
+    drivers = conmon_drivers(store, conf, given["log_driver"])
+    engine = Engine(store, drivers, MountedRootfs(store), conf, host.probe(dict(os.environ)), _warn)
     wish = Wish(options, image, name, remove=given["rm"], runtime=str(runtime))
     return engine, wish
 

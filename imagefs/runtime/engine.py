@@ -12,7 +12,7 @@ import errno
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,17 +20,31 @@ import msgspec
 
 from imagefs.errors import ConflictError, ImagefsError, NotFoundError
 from imagefs.oci.config import ImageConfig, RuntimeConfig
-from imagefs.runtime import etcfiles, inroot, records, seccompdefault, volumesources
+from imagefs.runtime import (
+    containersconf,
+    etcfiles,
+    inroot,
+    records,
+    seccompdefault,
+    volumesources,
+)
+from imagefs.runtime import host as probe_host
 from imagefs.runtime.conmon import exit_code
 from imagefs.runtime.containersconf import ContainersConf
 from imagefs.runtime.driver import Bundle, RuntimeDriver
-from imagefs.runtime.errors import CannotInvoke, ContainerStateError, OptionError
+from imagefs.runtime.drivers import Drivers, conmon_drivers
+from imagefs.runtime.errors import (
+    CannotInvoke,
+    ContainerStateError,
+    NoSuchContainerError,
+    OptionError,
+)
 from imagefs.runtime.host import Host
 from imagefs.runtime.names import checked, random_name
 from imagefs.runtime.options import RunOptions
 from imagefs.runtime.process import working_directory
 from imagefs.runtime.records import State, Wish
-from imagefs.runtime.rootfs import Rootfs
+from imagefs.runtime.rootfs import MountedRootfs, Rootfs
 from imagefs.runtime.spec import SpecRequest, build_spec, hostname_of
 from imagefs.runtime.users import User, resolve, with_entry
 from imagefs.runtime.volumes import Volume, parse_volume
@@ -42,10 +56,10 @@ _NAME_ATTEMPTS = 20
 
 @dataclass
 class Engine:
-    """Containers of one store, by one runtime. `warn` gets a line for each wish not granted."""
+    """The containers of one store. `warn` gets a line for each wish that is not granted."""
 
     store: Store
-    driver: RuntimeDriver
+    drivers: Drivers
     rootfs: Rootfs
     conf: ContainersConf
     host: Host
@@ -81,12 +95,12 @@ class Engine:
             self.warn(line)
         text = json.dumps(spec, indent=1, ensure_ascii=False)
         (bundle.directory / "config.json").write_text(text, errors="surrogateescape")
-        self.driver.create(bundle)
+        self.driver(record).create(bundle)
         return bundle
 
     def start(self, record: ContainerRecord) -> ContainerRecord:
         """Let a created container's process go."""
-        self.driver.start(self.bundle(record))
+        self.driver(record).start(self.bundle(record))
         return self._write_down(record, State("running", started_ns=time.time_ns()))
 
     def finish(self, record: ContainerRecord) -> int:
@@ -94,7 +108,7 @@ class Engine:
         then, and what it wrote is kept.
         """
         bundle = self.bundle(record)
-        code = self.driver.wait(bundle)
+        code = self.driver(record).wait(bundle)
         assert code is not None
         started = State.of(record).started_ns
         self._write_down(record, State("exited", code, started, time.time_ns()))
@@ -116,7 +130,7 @@ class Engine:
         if kept.status == "exited":
             return kept
         bundle = self.bundle(record)
-        if bundle.directory.is_dir() and self.driver.state(bundle) == "running":
+        if bundle.directory.is_dir() and self.driver(record).state(bundle) == "running":
             return State("running", 0, kept.started_ns)
         code = exit_code(bundle)
         if code is None and kept.status == "created":
@@ -125,11 +139,15 @@ class Engine:
         return State("exited", 255 if code is None else code, kept.started_ns)
 
     def find(self, text: str) -> ContainerRecord:
-        """The container of that name or id; NotFoundError if there is none."""
+        """The container of that name or id; NoSuchContainerError if there is none."""
         record = self.store.containers.get(text)
         if record is None:
-            raise NotFoundError(f"{text}: no such container: see `imagefs ps --all`")
+            raise NoSuchContainerError(f"{text}: no such container: see `imagefs ps --all`")
         return record
+
+    def driver(self, record: ContainerRecord) -> RuntimeDriver:
+        """The driver of the runtime that the container was made for."""
+        return self.drivers(records.runtime(record))
 
     def bundle(self, record: ContainerRecord) -> Bundle:
         """What the driver knows of a container."""
@@ -282,7 +300,7 @@ class Engine:
         failed: ImagefsError | None = None
         if bundle.directory.is_dir():
             try:
-                self.driver.delete(bundle, force=True)
+                self.driver(record).delete(bundle, force=True)
             except ImagefsError as error:
                 failed = error
         current = self.store.containers.get(record.id) or record
@@ -292,3 +310,15 @@ class Engine:
         with contextlib.suppress(FileNotFoundError):
             place.rmdir()
             shutil.rmtree(bundle.directory)
+
+
+def existing(store: Store, environment: Mapping[str, str]) -> Engine:
+    """An engine for containers that are there already, with this host's settings."""
+    conf = containersconf.load(environment, privileged=probe_host.is_privileged())
+    return Engine(
+        store,
+        conmon_drivers(store, conf),
+        MountedRootfs(store),
+        conf,
+        probe_host.probe(environment),
+    )

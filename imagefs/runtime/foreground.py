@@ -78,7 +78,7 @@ def _attached(
                     terminal.resize(bundle.directory, console.input)
             elif console.proxy:
                 with contextlib.suppress(ContainerStateError):
-                    engine.driver.kill(bundle, number)
+                    engine.driver(record).kill(bundle, number)
 
         source = console.input if bundle.stdin else None
         streams = attach.Streams(source, console.output, console.error)
@@ -86,6 +86,6 @@ def _attached(
             attach.relay(connection, streams, wake, on_signal)
         except BrokenPipeError:
             with contextlib.suppress(ContainerStateError):
-                engine.driver.kill(bundle, signal.SIGKILL)
+                engine.driver(record).kill(bundle, signal.SIGKILL)
             return record, True
     return record, False

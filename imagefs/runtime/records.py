@@ -86,6 +86,11 @@ def command(record: ContainerRecord) -> list[str]:
     return [str(word) for word in record.config.get("Cmd", ())]
 
 
+def runtime(record: ContainerRecord) -> str:
+    """The path of the runtime that the container was made for."""
+    return str(record.config["Imagefs"]["Runtime"])
+
+
 def options(record: ContainerRecord) -> RunOptions:
     """The options that the container was made with."""
     return msgspec.convert(record.config["Imagefs"]["Options"], RunOptions)
