@@ -30,13 +30,21 @@ class Settings:
 
     @cached_property
     def store(self) -> Store:
-        """The store, opened when a verb first needs it."""
+        """The store, opened when a verb first needs it. Raises StoreError."""
         from imagefs.store import Store, default_roots
+        from imagefs.store.errors import StoreError
 
         environment = dict(os.environ)
         if self.root:
             environment["IMAGEFS_ROOT"] = str(Path(self.root).absolute())
-        return Store.open(*default_roots(environment))
+        root, runroot = default_roots(environment)
+        try:
+            return Store.open(root, runroot)
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or root}: {error.strerror}: the store at {root} can't be used, "
+                "see --root"
+            ) from None
 
 
 pass_settings = click.make_pass_decorator(Settings)

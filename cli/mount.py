@@ -18,8 +18,7 @@ from imagefs_cli.context import (
 
 
 @click.command(short_help="Mount an image on a directory")
-@click.argument("image", required=False)
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("what", nargs=-1, metavar="IMAGE DIRECTORY")
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
 @click.option("--uid", type=int, help="Show all files as owned by this user.")
 @click.option("--gid", type=int, help="Show all files as of this group.")
@@ -38,17 +37,22 @@ from imagefs_cli.context import (
 @image_options
 @access_options
 @pass_settings
-def mount(settings: Settings, /, image: str | None, directory: Path, **options: Any) -> None:
+def mount(settings: Settings, /, what: tuple[str, ...], **options: Any) -> None:
     """Mount IMAGE on DIRECTORY and print the mount's id.
 
     IMAGE is a name as podman takes it (the store first, then a registry), docker://NAME or
     oci:DIR:TAG. What is written goes to an upper directory that `imagefs commit` makes an image of,
-    and that is kept until `imagefs umount --discard` or `imagefs mounts rm`.
+    and that is kept until `imagefs umount --discard` or `imagefs mounts rm`. With `--resume ID`
+    there is no IMAGE.
     """
-    from imagefs.errors import InvalidInputError, UnsupportedError
+    from imagefs.errors import UnsupportedError
     from imagefs.mount import api
     from imagefs.upper import Squash
 
+    expected = ("DIRECTORY",) if options["resume"] is not None else ("IMAGE", "DIRECTORY")
+    if len(what) != len(expected):
+        raise click.UsageError(f"expected {' and '.join(expected)}, got {len(what)} arguments")
+    directory = Path(what[-1])
     if options["driver"] == "composed":
         raise UnsupportedError("--driver composed: not in this version: use fuse or auto")
     uid, gid = options["uid"], options["gid"]
@@ -62,15 +66,11 @@ def mount(settings: Settings, /, image: str | None, directory: Path, **options: 
         allow_other=options["allow_other"],
     )
     if options["resume"] is not None:
-        if image is not None:
-            raise InvalidInputError("--resume: takes a directory and no image")
         click.echo(api.resume(settings.store, options["resume"], directory, how).id)
         return
-    if image is None:
-        raise InvalidInputError("mount: expected IMAGE and DIRECTORY")
     api.check_mountpoint(directory, how.nonempty)
     api.check_host()
-    click.echo(_mount(settings, image, directory, how, options))
+    click.echo(_mount(settings, what[0], directory, how, options))
 
 
 def _mount(settings: Settings, image: str, directory: Path, how: Any, options: Any) -> str:

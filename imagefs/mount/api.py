@@ -209,7 +209,7 @@ def check_mountpoint(path: Path, nonempty: bool = False) -> Path:
     if mount_at(place):
         raise BadMountpoint(f"{path}: {place} is already a mount: umount it first")
     if not nonempty and any(place.iterdir()):
-        raise BadMountpoint(f"{path}: not empty: name an empty directory (or allow it: nonempty)")
+        raise BadMountpoint(f"{path}: not empty: name an empty directory, or use --non-empty")
     return place
 
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from imagefs.store.db import Database, create_database
-from imagefs.store.errors import StoreVersionError
+from imagefs.store.errors import NoStoreError, StoreVersionError
 from imagefs.store.leases import Leases
 from imagefs.store.schema import VERSION
 from imagefs.store.scratch import Scratch
@@ -27,6 +27,9 @@ from imagefs.system.locks import lock_path
 
 DIRECTORIES = ("blobs", "layers", "trees", "mounts", "containers", "tmp", "locks", "locks/leases")
 _MARK = "imagefs store "
+#: What may be where a store is made: one whose making was broken off, or a disk of its own.
+_DATABASE = ("meta.db", "meta.db-journal", "meta.db-shm", "meta.db-wal")
+_BEGUN = {*DIRECTORIES, *_DATABASE, "version", "lost+found"}
 
 
 class Core:
@@ -69,16 +72,27 @@ def read_boot_id() -> bytes:
 
 
 def prepare(root: Path, runroot: Path, disk: Disk) -> None:
-    """Make the directories and the database of a new store, or check the version of an old one."""
-    runroot.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the directories and the database of a new store, or check the version of an old one.
+
+    What is neither a store nor empty is left alone: gc would take the files in its tmp/ for ours.
+    """
     try:
         _check_mark(root, (root / "version").read_text(errors="replace"))
-        return
     except FileNotFoundError:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create(root, disk)
+    runroot.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _create(root: Path, disk: Disk) -> None:
     lock = lock_path(root)
     assert lock is not None
     with lock:
+        foreign = {entry.name for entry in root.iterdir()} - _BEGUN
+        if foreign:
+            raise NoStoreError(
+                f"{root}: not a store and not empty (it has {min(foreign)!r}): name another --root"
+            )
         for name in DIRECTORIES:
             (root / name).mkdir(mode=0o700, exist_ok=True)
         create_database(root / "meta.db")

@@ -13,6 +13,10 @@ class StoreVersionError(StoreError):
     """The store was made by a newer imagefs than this one."""
 
 
+class NoStoreError(StoreError):
+    """A directory with other things in it, which is not made a store."""
+
+
 class StoreBusyError(StoreError):
     """Another process kept the database locked for longer than the busy timeout."""
 
