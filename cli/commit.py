@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imagefs_cli.context import Settings, pass_settings
-from imagefs_cli.target import find_any
+from imagefs_cli.target import Target, container_of, find_any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imagefs.store import StoredLayer
+    from imagefs.store import Store, StoredLayer
     from imagefs.tree import Content
 
 
@@ -90,7 +90,12 @@ def commit(
         fetch(store, layers, contents, access, home)
 
     options = CommitOptions(
-        author=author, message=message, changes=changes, squash=squash, format=form
+        author=author,
+        message=message,
+        changes=changes,
+        config=_container_config(store, found),
+        squash=squash,
+        format=form,
     )
     name = _kept_name(image)
     if isinstance(found, Image):
@@ -102,6 +107,16 @@ def commit(
     if iidfile is not None:
         iidfile.write_text(f"sha256:{made.id}")
     click.echo(made.id)
+
+
+def _container_config(store: Store, found: Target) -> dict[str, Any] | None:
+    container = container_of(store, found)
+    if container is None:
+        return None
+    from imagefs.image.documents import read_image
+    from imagefs.runtime.committing import image_config
+
+    return image_config(container, read_image(store, container.manifest).config.config)
 
 
 def _kept_name(image: str | None) -> str | None:

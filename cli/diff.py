@@ -48,6 +48,10 @@ def diff(settings: Settings, name: str, template: str | None, as_json: bool, kin
 
         with open_diff(settings.store, target) as found:
             changes = list(found.changes())
+        if target.container is not None:
+            from imagefs.runtime.committing import PLUMBING
+
+            changes = [change for change in changes if change.path not in PLUMBING]
     if as_json or template == "json":
         lists: dict[str, list[str]] = {}
         for change in changes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagefs.errors import NotFoundError
-from imagefs.store import Image, MountRecord, Store
+from imagefs.store import ContainerRecord, Image, MountRecord, Store
 
 Target = MountRecord | Image
 
@@ -21,6 +21,13 @@ def find_mounted(store: Store, text: str) -> MountRecord:
         return find_mount(store, text).record
     except NotFoundError:
         raise NotFoundError(f"{text}: no container, mount is so called") from None
+
+
+def container_of(store: Store, target: Target) -> ContainerRecord | None:
+    """The container whose root `target` is, if it is one."""
+    if isinstance(target, Image) or target.container is None:
+        return None
+    return store.containers.get(target.container)
 
 
 def find_any(store: Store, text: str, kind: str = "all") -> Target:
