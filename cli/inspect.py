@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagefs_cli.context import Settings, access_of, access_options, pass_settings, platform_of
+from imagefs_cli.errors import complain
 from imagefs_cli.gotemplate import Template
 from imagefs_cli.human import size
 
@@ -96,7 +97,7 @@ class _Show:
         elif found is not None:
             click.echo(json.dumps(found, indent=5, ensure_ascii=False, default=str))
         for line in missing:
-            click.echo(f"Error: {line}", err=True)
+            complain(line)
         return 125 if missing else 0
 
     def _local(self, name: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import click
 
 from imagefs.errors import ImagefsError
 from imagefs_cli.context import Settings
+from imagefs_cli.errors import complain
 
 #: Each verb, in the order of `--help`: its module and one line about it.
 VERBS = {
@@ -141,5 +142,5 @@ def _os_error(error: OSError) -> str:
 
 
 def _fail(line: str, code: int) -> int:
-    print("Error: " + " ".join(line.split("\n")), file=sys.stderr)
+    complain(line)
     return code

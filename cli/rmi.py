@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagefs_cli.context import Settings, pass_settings
+from imagefs_cli.errors import complain
 
 if TYPE_CHECKING:
     from imagefs.store import Store
@@ -82,5 +83,5 @@ def _has_names_only(store: Store, text: str) -> bool:
 
 
 def _failed(error: Exception, code: int) -> int:
-    click.echo(f"Error: {error}", err=True)
+    complain(error)
     return code

@@ -13,6 +13,7 @@ from imagefs.oci.digest import Digest
 from imagefs.store.core import Core
 from imagefs.store.db import Row
 from imagefs.store.errors import AmbiguousNameError, NoSuchImageError
+from imagefs.store.names import is_text
 from imagefs.system.atomic import remove_tree
 
 _COLUMNS = "id, name, manifest, image_name, mount, config, created_ns, state"
@@ -90,6 +91,8 @@ class Containers:
 
         AmbiguousNameError if several ids do.
         """
+        if not is_text(text):
+            return None
         rows = self._core.db.rows(
             f"SELECT {_COLUMNS} FROM containers WHERE name = ?1 OR substr(id, 1, ?2) = ?1",
             (text, len(text)),

@@ -24,6 +24,7 @@ from imagefs.store.names import (
     canonical,
     has_registry,
     is_id,
+    is_text,
     repository_of,
     with_tag,
 )
@@ -141,6 +142,8 @@ class Images:
         A name goes before an id. A short name means localhost/NAME, else the one name that ends in
         /NAME. None if there is none; AmbiguousNameError if there are several.
         """
+        if not is_text(text):
+            return None
         with self._core.leases.seeing():
             found = self._by_name(text) or self._by_digest(text) or self._by_id(text)
             return self.get(Digest.parse(found)) if found else None

@@ -35,7 +35,7 @@ class Leases:
         with lock:
             self._db.run(
                 "INSERT INTO leases VALUES (?, ?, ?, ?, ?)",
-                (name, kind, what, os.getpid(), time.time_ns()),
+                (name, kind, ascii(what)[1:-1], os.getpid(), time.time_ns()),
             )
             self._open.append(name)
             try:

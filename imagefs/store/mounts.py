@@ -16,6 +16,7 @@ from imagefs.store.core import Core
 from imagefs.store.db import Row
 from imagefs.store.errors import AmbiguousNameError, NoSuchImageError
 from imagefs.store.keys import LayerKey
+from imagefs.store.names import is_text
 from imagefs.system.atomic import remove_tree
 
 _COLUMNS = (
@@ -82,6 +83,8 @@ class Mounts:
 
     def get(self, mount_id: str) -> MountRecord | None:
         """The record of the id, or of the one id that begins so; AmbiguousNameError for several."""
+        if not is_text(mount_id):
+            return None
         rows = self._core.db.rows(
             f"SELECT {_COLUMNS} FROM mounts WHERE substr(id, 1, ?) = ? ORDER BY id",
             (len(mount_id), mount_id),

@@ -46,6 +46,15 @@ def answers_to(full: str, short: str) -> bool:
     return full == short or full.endswith(f"/{short}")
 
 
+def is_text(text: str) -> bool:
+    """Whether anything can be so called: what a command line brings may be no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_id(text: str) -> bool:
     """Whether `text` may be the beginning of an image id."""
     return _ID.fullmatch(text) is not None

@@ -61,7 +61,7 @@ class ImageName:
 
 def parse_image_name(text: str) -> ImageName:
     """What `text` names; raises ImageNameError, ReferenceError, DigestError or UnsupportedError."""
-    if not text or "\0" in text or text != text.strip():
+    if not text or "\0" in text or text != text.strip() or not _is_utf8(text):
         raise ImageNameError(f"invalid image name {text[:120]!r}")
     if text.startswith("docker://"):
         reference = Reference.parse(text.removeprefix("docker://"))
@@ -74,6 +74,15 @@ def parse_image_name(text: str) -> ImageName:
     if colon and head in _FOREIGN and (rest.startswith("/") or "/" in rest or head != "dir"):
         raise UnsupportedError(f"{head}: this transport is not supported (known: docker://, oci:)")
     return ImageName(None, Reference.parse(text))
+
+
+def _is_utf8(text: str) -> bool:
+    """What isn't, a layout's directory for instance, could not be kept as where a blob is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parse_layout(text: str) -> LayoutName:

@@ -230,3 +230,7 @@ def used(cli: Cli, tmp_path: Path) -> None:
                 boot_id=boot_id(),
             )
         )
+
+
+def test_an_id_is_no_name(cli: Cli, both: str) -> None:
+    cli.fails(125, "tag", "app:one", config_id(both, "two"))

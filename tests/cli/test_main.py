@@ -185,3 +185,21 @@ def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "inspect", "inspect --raw", "inspect -f {{.Id}}", "rmi", "tag", "tag app", "pull -q",
+        "images -f", "images --sort", "login -u a -p b", "logout", "diff", "push", "commit",
+        "mounts rm", "umount",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "word", ["\udcff", "/\udcff", "oci:\udcff", "docker://\udcff", "127.0.0.1:1/\udcff", "a\nb", ""]
+)
+def test_words_that_mean_nothing_are_one_line(cli: Cli, verb: str, word: str) -> None:
+    ran = cli(*verb.split(), word)
+    assert ran.code in (1, 125)
+    assert ran.err.startswith("Error: ")
+    assert ran.err.count("\n") == 1
