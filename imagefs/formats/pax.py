@@ -47,12 +47,12 @@ def records(payload: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def merged(fixed: Mapping[bytes, bytes], own: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """What holds for an entry: the global records, overridden by its own.
+def merged(own: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The records of an entry, the last of each key.
 
     The pairs of sparse format 0.0, which repeat their keys, become one map as in 0.1.
     """
-    result = dict(fixed)
+    result: dict[bytes, bytes] = {}
     pairs: list[bytes] = []
     for key, value in own:
         if key in (_SPARSE_OFFSET, _SPARSE_LENGTH):

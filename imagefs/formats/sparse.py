@@ -8,7 +8,8 @@ from __future__ import annotations
 from imagefs.formats import pax
 from imagefs.formats.tarfields import BLOCK
 
-_TEXT_MAX = 16 << 20
+#: As in Go.
+_TEXT_MAX = 1 << 20
 
 
 class MapText:

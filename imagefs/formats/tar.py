@@ -5,7 +5,7 @@ and returns where it stopped:
 
     state        takes                                    goes to
     _header      one 512-byte block                       all but _trailer
-    _gather      payload of L, K, x, g                    _skip (its padding), _header
+    _gather      payload of L, K, x                       _skip (its padding), _header
     _sparse      continuation blocks of an S header       _content
     _sparse_text the map that leads content in PAX 1.0    _content
     _content     the runs of data of a regular file       _skip, _header
@@ -39,9 +39,12 @@ _FOREIGN = {
 }
 _NO_OVERRIDES = tarheader.Overrides(None, None, {})
 _LONG_NAME, _LONG_LINK = ord("L"), ord("K")
-_PAX, _SOLARIS_PAX, _GLOBAL_PAX = ord("x"), ord("X"), ord("g")
-_EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _SOLARIS_PAX, _GLOBAL_PAX))
-_VOLUME_LABEL, _CONTINUED = ord("V"), ord("M")
+_PAX, _SOLARIS_PAX = ord("x"), ord("X")
+_EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _SOLARIS_PAX))
+# The engines leave global extended headers unheeded (Go gives them to callers, who drop them).
+_GLOBAL_PAX, _VOLUME_LABEL, _CONTINUED = ord("g"), ord("V"), ord("M")
+#: Runs of an old GNU sparse file; about as many as fit in the map of a PAX one.
+_RUNS_MAX = 1 << 17
 
 
 class TarEvents(Protocol):
@@ -72,7 +75,6 @@ class TarParser:
         self._gathered = bytearray()
         self._gather_done: Callable[[bytes], None] = self._long_name
         self._overrides = _NO_OVERRIDES
-        self._fixed: dict[bytes, bytes] = {}
         self._own: list[tuple[bytes, bytes]] = []
         self._run_at = 0
         self._run_left = 0
@@ -166,9 +168,7 @@ class TarParser:
                 raise ValueError(f"an extended header of {header.size} bytes is too long")
             done = {_LONG_NAME: self._long_name, _LONG_LINK: self._long_link}
             self._start_gather(header.size, done.get(kind, self._pax_records))
-            if kind == _GLOBAL_PAX:
-                self._gather_done = self._pax_globals
-        elif kind == _VOLUME_LABEL:
+        elif kind in (_GLOBAL_PAX, _VOLUME_LABEL):
             self._start_skip(header.size)
         elif kind == _CONTINUED:
             raise ValueError("it continues another volume; join the volumes first")
@@ -177,8 +177,8 @@ class TarParser:
 
     def _member(self, block: bytes, header: tarheader.Header) -> None:
         more = self._overrides
-        if self._own or self._fixed:
-            more = more._replace(pax=pax.merged(self._fixed, self._own))
+        if self._own:
+            more = more._replace(pax=pax.merged(self._own))
         self._overrides = _NO_OVERRIDES
         self._own = []
         payload = tarheader.payload_size(header, more.pax)
@@ -245,13 +245,6 @@ class TarParser:
         self._own = pax.records(payload)
         self._overrides = self._overrides._replace()
 
-    def _pax_globals(self, payload: bytes) -> None:
-        for key, value in pax.records(payload):
-            if value:
-                self._fixed[key] = value
-            else:
-                self._fixed.pop(key, None)
-
     # Sparse files.
 
     def _sparse_member(
@@ -288,6 +281,8 @@ class TarParser:
         self._events.skeleton(block)
         try:
             self._sparse_runs += tarheader.sparse_block_runs(block)
+            if len(self._sparse_runs) > _RUNS_MAX:
+                raise ValueError("the sparse map does not end")
             if not block[504]:
                 self._start_runs()
         except ValueError as error:

@@ -12,6 +12,8 @@ BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 NAME_MAX = 255
 TARGET_MAX = 4095
+#: No path that is longer can be used; what is shorter cannot nest deeper than half of it.
+PATH_MAX = 4095
 _HALF = BLOCK // 2
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _INT64 = 1 << 63
@@ -73,6 +75,8 @@ def clean_path(name: bytes) -> bytes:
         name = _resolve(name)
     if b"\0" in name:
         raise ValueError("the name holds a NUL")
+    if len(name) > PATH_MAX:
+        raise ValueError(f"the name is longer than {PATH_MAX} bytes")
     if len(name) > NAME_MAX and any(len(part) > NAME_MAX for part in name.split(b"/")):
         raise ValueError(f"a part of the name is longer than {NAME_MAX} bytes")
     return name

@@ -273,20 +273,34 @@ def test_what_is_no_number_is_refused(field: bytes) -> None:
         scan(header(fields={108: field}), header())
 
 
-def test_pax_overrides_and_globals() -> None:
+def test_pax_overrides_one_entry_and_global_records_none() -> None:
     layer = scan(
-        extended((b"uid", b"7"), (b"mtime", b"1.5"), (b"comment", b"x"), kind=b"g"),
+        extended((b"uid", b"7"), (b"mtime", b"1.5"), (b"SCHILY.xattr.user.a", b"b"), kind=b"g"),
         header(b"one"),
         extended((b"uid", b"3000000000"), (b"path", b"long/\xff"), (b"mtime", b"-0.25")),
         header(b"two"),
-        extended((b"uid", b""), kind=b"g"),
         header(b"three"),
     )
-    assert [(entry.path, entry.uid, entry.mtime_ns) for entry in layer.index.entries] == [
-        (b"one", 7, 1_500_000_000),
-        (b"long/\xff", 3_000_000_000, -250_000_000),
-        (b"three", 0, 1_500_000_000),
+    assert [(e.path, e.uid, e.mtime_ns, e.xattrs) for e in layer.index.entries] == [
+        (b"one", 0, 0, ()),
+        (b"long/\xff", 3_000_000_000, -250_000_000, ()),
+        (b"three", 0, 0, ()),
     ]
+
+
+@pytest.mark.parametrize("key", [b"path", b"linkpath"])
+def test_a_path_that_no_kernel_takes_is_refused(key: bytes) -> None:
+    with pytest.raises(FormatError, match="longer than 4095 bytes"):
+        scan(extended((key, b"a/" * 3000 + b"f")), header(b"x", b"1", link=b"y"))
+    entry(extended((key, b"a/" * 2047 + b"f")), header(b"x", b"1", link=b"y"))
+
+
+def test_a_sparse_map_ends() -> None:
+    runs = 21 * (b"%011o\0" % 0 + b"%011o\0" % 0)
+    fields = {386: runs[:96], 482: b"\1", 483: b"%011o\0" % 0}
+    old = header(b"f", b"S", magic=b"ustar  \0", fields=fields)
+    with pytest.raises(FormatError, match="does not end"):
+        scan(old, (runs + b"\1" + bytes(7)) * 7000)
 
 
 def test_pax_size_counts_over_the_header() -> None:
