@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from imagefs.image.progress import Silent
@@ -34,24 +35,41 @@ class _Lines(Silent):
 
 
 class _Drawn(Silent):
-    """A bar for each task, which stays when it is over."""
+    """A bar for each task, which stays when it is over; nothing is drawn before the first."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    @cached_property
+    def _bars(self) -> Bars:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
+
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TextColumn("{task.fields[how]}"),
+            console=Console(stderr=True),
+        )
+        return self._stack.enter_context(bars)
 
     def start(self, what: str, total: int | None) -> int:
         return int(self._bars.add_task(what, total=total, how=""))
 
     def advance(self, task: int, count: int) -> None:
-        from rich.progress import TaskID
-
-        self._bars.advance(TaskID(task), count)
+        self._bars.advance(self._bars.task_ids[task], count)
 
     def finish(self, task: int, how: str = "done") -> None:
-        from rich.progress import TaskID
-
         row = self._bars.tasks[task]
-        self._bars.update(TaskID(task), total=row.total or 1, completed=row.total or 1, how=how)
+        self._bars.update(row.id, total=row.total or 1, completed=row.total or 1, how=how)
 
     def note(self, line: str) -> None:
         self._bars.console.print(line, highlight=False, markup=False)
@@ -65,24 +83,8 @@ def progress(quiet: bool) -> Iterator[Progress]:
     elif not sys.stderr.isatty():
         yield _Lines()
     else:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TransferSpeedColumn,
-        )
-
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TextColumn("{task.fields[how]}"),
-            console=Console(stderr=True),
-        ) as bars:
-            yield _Drawn(bars)
+        with ExitStack() as stack:
+            yield _Drawn(stack)
 
 
 def _size(count: int) -> str:
