@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,6 +120,8 @@ def access_of(
 
     budget = click.get_current_context().meta.get(_BUDGET)
     if creds is not None and ":" not in creds:
+        if not sys.stdin.isatty():
+            raise click.UsageError("--creds: expected USER:PASSWORD, no terminal to ask on")
         creds += ":" + click.prompt("Password", hide_input=True, err=True)
     return Access(
         creds=Credentials.parse(creds) if creds is not None else None,

@@ -16,12 +16,15 @@ from imagefs_cli.context import (
     platform_of,
 )
 
+#: The last one means "no change" to chown(2).
+_ID = click.IntRange(0, (1 << 32) - 2)
+
 
 @click.command(short_help="Mount an image on a directory")
 @click.argument("what", nargs=-1, metavar="IMAGE DIRECTORY")
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
-@click.option("--uid", type=int, help="Show all files as owned by this user.")
-@click.option("--gid", type=int, help="Show all files as of this group.")
+@click.option("--uid", type=_ID, help="Show all files as owned by this user.")
+@click.option("--gid", type=_ID, help="Show all files as of this group.")
 @click.option(
     "--allow-other/--no-allow-other", default=None, help="Let other users in (default: as root)."
 )

@@ -21,13 +21,14 @@ def umount(
     What was written is flushed and kept: `imagefs mounts --all` lists it and `imagefs mount
     --resume` brings it back.
     """
-    from imagefs.errors import InvalidInputError
     from imagefs.mount import api
 
+    if every and targets:
+        raise click.UsageError("--all takes no directory or id")
+    if not every and not targets:
+        raise click.UsageError("name a directory or an id, or use --all")
     store = settings.store
     if every:
         targets = tuple(s.record.id for s in api.list_mounts(store) if s.mounted is not None)
-    elif not targets:
-        raise InvalidInputError("umount: expected a directory, an id or --all")
     for target in targets:
         click.echo(api.umount(store, target, force=force, discard=discard).id)

@@ -21,13 +21,17 @@ _LEVELS = {"gzip": range(-1, 10), "zstd": range(-7, 23), "none": range(1)}
 _GZIP_WINDOW = 31  # a gzip header without name and time
 
 
-def compress(tar: Iterable[bytes], form: Format, level: int | None = None) -> Iterator[bytes]:
-    """The blob in pieces. Raises InvalidInputError for a level that the format has not."""
-    if level is not None and level not in _LEVELS[form]:
-        allowed = _LEVELS[form]
+def check_level(form: Format, level: int | None) -> None:
+    """Raise InvalidInputError for a level that the format has not."""
+    allowed = _LEVELS[form]
+    if level is not None and level not in allowed:
         raise InvalidInputError(
             f"compression level {level}: {form} has {allowed.start} to {allowed.stop - 1}"
         )
+
+
+def compress(tar: Iterable[bytes], form: Format, level: int | None = None) -> Iterator[bytes]:
+    """The blob in pieces. The level is one that `check_level` lets through."""
     if form == "none":
         yield from tar
         return

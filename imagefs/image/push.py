@@ -22,7 +22,7 @@ from imagefs.content.opening import Places, open_places
 from imagefs.content.tasks import tasks
 from imagefs.errors import ImagefsError, InvalidInputError
 from imagefs.formats.rebuild import rebuild_tar
-from imagefs.image.compress import Format, compress
+from imagefs.image.compress import Format, check_level, compress
 from imagefs.image.documents import Documents, read_image, retyped
 from imagefs.image.progress import Progress, Silent
 from imagefs.oci import media_types
@@ -60,6 +60,7 @@ async def push(
     Raises LayersUnavailable, which names the layers, and what the destination raises; the image is
     not visible there then.
     """
+    check_level(options.compression, options.level)
     documents = read_image(store, image.manifest)
     kind = _MANIFESTS.get(options.format or "", documents.manifest.media_type)
     if options.format is not None and options.format not in _MANIFESTS:
