@@ -8,7 +8,8 @@ from imagefs.errors import ImagefsError
 from imagefs.oci.reference import Reference
 from imagefs.transport.names import ImageName
 
-_NOT_ALLOWED = re.compile(r"[^a-z0-9/._-]+")
+_BETWEEN = re.compile(r"[^a-z0-9]+")
+_SEPARATOR = re.compile(r"\.|__?|-+")
 
 
 def kept_name(name: ImageName, source_name: str) -> str | None:
@@ -19,8 +20,17 @@ def kept_name(name: ImageName, source_name: str) -> str | None:
     """
     if name.layout is None:
         return source_name.removeprefix("docker://")
-    path = _NOT_ALLOWED.sub("-", name.layout.directory.lower()).strip("/-._")
+    path = "/".join(filter(None, map(_component, name.layout.directory.split("/"))))
     try:
         return str(Reference.parse(f"localhost/{path}:{name.layout.ref or 'latest'}"))
     except ImagefsError:
         return None
+
+
+def _component(part: str) -> str:
+    """A directory's name as the grammar of references has a component; "" where nothing is left."""
+
+    def allowed(between: re.Match[str]) -> str:
+        return between[0] if _SEPARATOR.fullmatch(between[0]) else "-"
+
+    return _BETWEEN.sub(allowed, part.lower()).strip("-._")

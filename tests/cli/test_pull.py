@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,3 +171,20 @@ def test_an_interrupted_pull_leaves_nothing(cli: Cli, layout: str) -> None:
     assert list((cli.root / "tmp").iterdir()) == []
     assert list((cli.root / "layers").iterdir()) == []
     assert cli.ok("system", "fsck").out == ""
+
+
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        ("lay", "localhost/lay:one"),
+        ("./.cache/a b/x_", "localhost/cache/a-b/x:one"),
+        ("UP/é/a..b", "localhost/up/a-b:one"),
+    ],
+)
+def test_a_layouts_image_is_named_after_its_directory(
+    cli: Cli, layout: str, directory: str, name: str
+) -> None:
+    shutil.copytree(layout.removeprefix("oci:"), cli.home / directory)
+    cli.ok("pull", "-q", f"oci:{directory}:one")
+    assert cli.ok("images", "--format", "{{.Repository}}:{{.Tag}}").lines == [name]
+    cli.ok("pull", "-q", "--policy=never", f"oci:{directory}:one")
