@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from pathlib import Path
@@ -19,9 +18,10 @@ _MOUNT_ID = re.compile(r"[0-9a-f]{3,}")
 def inspect_mount(store: Store, text: str) -> dict[str, Any] | None:
     """The mount that `text` names by its directory or its id; None if there is none."""
     from imagefs.mount.table import find_mount
+    from imagefs.system.mounts import resolve
 
     by_id = _MOUNT_ID.fullmatch(text) is not None and store.mounts.get(text) is not None
-    if not by_id and not store.mounts.at(os.path.realpath(text)):
+    if not by_id and not store.mounts.at(str(resolve(text))):
         return None
     return _mount(store, find_mount(store, text))
 
