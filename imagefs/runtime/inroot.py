@@ -47,8 +47,15 @@ def read_in(root: Path, path: str) -> bytes:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             return b""
         raise
-    with open(fd, "rb") as file:
-        return file.read(_LIMIT) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return b""
+        found = b""
+        while len(found) < _LIMIT and (piece := os.read(fd, _LIMIT - len(found))):
+            found += piece
+        return found
+    finally:
+        os.close(fd)
 
 
 def stat_in(root: Path, path: str) -> os.stat_result | None:
