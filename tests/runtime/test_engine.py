@@ -205,7 +205,7 @@ def test_a_user_without_an_entry_gets_one_with_the_workdir_as_home(world: World)
 
 
 def test_volumes_of_the_image_are_filled_from_it_for_each_container(world: World) -> None:
-    image = {"Volumes": {"/data": {}, "/none": {}}}
+    image: dict[str, Any] = {"Volumes": {"/data": {}, "/none": {}}}
     record = world.created("wait", image=image)
     sources = {m["destination"]: Path(m["source"]) for m in world.spec(record)["mounts"]}
     assert (sources["/data"] / "file").read_text() == "from the image"
