@@ -1,7 +1,8 @@
 """Go's text/template for `--format`: parse and render values that JSON has. Runs nothing else.
 
-Theory of operation. `parse` cuts a template into text and actions (`{{…}}`, with `-` to trim) and
-builds a tree of nodes; `render` walks it with the value that `.` means and the variables in scope.
+Theory of operation. A template is cut into text and actions (`{{…}}`, with `-` to trim), of which
+a tree of nodes is built (goactions.py has the inside of actions); `render` walks it with the value
+that `.` means and the variables in scope.
 Values are what JSON has; they print as Go prints them: `[a b]`, `map[k:v]`, `true`, `<no value>`.
 
 Done: fields, variables, pipelines, parentheses, if / else if / else, range, with, comments, and the
@@ -10,113 +11,94 @@ functions of gofunctions.py. Not done: define, template, block, break, continue;
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import click
+from imagefs_cli.goactions import Assign, Block, Node, Scope, TemplateError, Words
+from imagefs_cli.gofunctions import go_text
 
-from imagefs_cli.gofunctions import FUNCTIONS, go_text
-
-Scope = Mapping[str, Any]
-Getter = Callable[[Any, Scope], Any]
+__all__ = ["Template", "TemplateError"]
 
 _ACTION = re.compile(
     r"(\s*)\{\{(- )?\s*(/\*.*?\*/|(?:\"(?:\\.|[^\"\\])*\"|`[^`]*`|[^\"`])*?)\s*( -)?\}\}", re.S
 )
-_TOKEN = re.compile(
-    r"\s*(?:(?P<text>\"(?:\\.|[^\"\\])*\"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"
-    r"|(?P<field>(?:\.[A-Za-z_]\w*)+)|(?P<variable>\$\w*)|(?P<word>[A-Za-z_]\w*)"
-    r"|(?P<sign>:=|[.|(),]))"
-)
-_CONSTANTS = {"true": True, "false": False, "nil": None}
-_NOTHING = object()
-
-
-class TemplateError(click.UsageError):
-    """A template that is not well formed or does not suit its value."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"--format: {why}")
-
-
-@dataclass
-class _Block:
-    """An `if`, `range` or `with`: what it is about, and what it shows."""
-
-    kind: str
-    subject: Getter
-    names: Sequence[str]
-    body: list[_Node] = field(default_factory=list)
-    other: list[_Node] = field(default_factory=list)
-
-
-@dataclass
-class _Set:
-    """`$name := value`."""
-
-    name: str
-    value: Getter
-
-
-_Node = str | _Block | _Set | Getter
 
 
 class Template:
     """A parsed template; raises TemplateError."""
 
     def __init__(self, text: str) -> None:
-        self._nodes = _parse(text)
+        tree = _Tree()
+        try:
+            for piece in _pieces(text):
+                tree.add(piece)
+        except RecursionError:
+            raise TemplateError("nested too deeply") from None
+        self._nodes = tree.finish()
 
     def render(self, value: Any) -> str:
         """The text for `value`; raises TemplateError where it has no such field."""
-        return "".join(_render(self._nodes, value, {"$": value}))
+        try:
+            return "".join(_render(self._nodes, value, {"$": value}))
+        except RecursionError:
+            raise TemplateError("nested too deeply") from None
 
 
-def _parse(text: str) -> list[_Node]:
-    root: list[_Node] = []
-    current = root
-    #: (block, the list it stands in, whether one `end` closes the next outer one too)
-    open_blocks: list[tuple[_Block, list[_Node], bool]] = []
-    for piece in _pieces(text):
+class _Tree:
+    """Nodes in blocks, as they come."""
+
+    def __init__(self) -> None:
+        self._root: list[Node] = []
+        self._current = self._root
+        #: Each with the list it stands in, and whether its `end` is that of the block outside too.
+        self._open: list[tuple[Block, list[Node], bool]] = []
+
+    def add(self, piece: str | Words) -> None:
+        """Text, or an action."""
         if isinstance(piece, str):
-            current.append(piece)
-            continue
-        words = piece
-        head = words.head()
+            self._current.append(piece)
+            return
+        head = piece.head()
         if head in ("if", "range", "with"):
-            block = words.block()
-            current.append(block)
-            open_blocks.append((block, current, False))
-            current = block.body
+            self._begin(piece.block(), chained=False)
         elif head == "else":
-            if not open_blocks or open_blocks[-1][0].other is current:
-                raise TemplateError("{{else}} without {{if}}")
-            current = open_blocks[-1][0].other
-            words.take()
-            if not words.done:
-                block = words.block()
-                current.append(block)
-                open_blocks.append((block, current, True))
-                current = block.body
+            self._else(piece)
         elif head == "end":
-            chained = True
-            while chained:
-                if not open_blocks:
-                    raise TemplateError("{{end}} without {{if}}, {{range}} or {{with}}")
-                _, current, chained = open_blocks.pop()
+            self._end()
         elif head in ("define", "template", "block", "break", "continue"):
             raise TemplateError(f"{{{{{head}}}}} is not supported")
         else:
-            current.append(words.statement())
-    if open_blocks:
-        raise TemplateError(f"{{{{{open_blocks[-1][0].kind}}}}} without {{{{end}}}}")
-    return root
+            self._current.append(piece.statement())
+
+    def finish(self) -> list[Node]:
+        """All nodes; TemplateError for a block without its end."""
+        if self._open:
+            raise TemplateError(f"{{{{{self._open[-1][0].kind}}}}} without {{{{end}}}}")
+        return self._root
+
+    def _begin(self, block: Block, chained: bool) -> None:
+        self._current.append(block)
+        self._open.append((block, self._current, chained))
+        self._current = block.body
+
+    def _else(self, words: Words) -> None:
+        if not self._open or self._open[-1][0].other is self._current:
+            raise TemplateError("{{else}} without {{if}}")
+        self._current = self._open[-1][0].other
+        words.take()
+        if not words.done:
+            self._begin(words.block(), chained=True)
+
+    def _end(self) -> None:
+        chained = True
+        while chained:
+            if not self._open:
+                raise TemplateError("{{end}} without {{if}}, {{range}} or {{with}}")
+            _, self._current, chained = self._open.pop()
 
 
-def _pieces(text: str) -> Iterator[str | _Words]:
+def _pieces(text: str) -> Iterator[str | Words]:
     """Text and actions in turn."""
     position, trim = 0, False
     for found in _ACTION.finditer(text):
@@ -125,7 +107,7 @@ def _pieces(text: str) -> Iterator[str | _Words]:
             before += found[1]
         yield before.lstrip() if trim else before
         if not found[3].startswith("/*"):
-            yield _Words(found[3])
+            yield Words(found[3])
         position, trim = found.end(), bool(found[4])
     rest = text[position:]
     if "{{" in rest:
@@ -133,145 +115,20 @@ def _pieces(text: str) -> Iterator[str | _Words]:
     yield rest.lstrip() if trim else rest
 
 
-class _Words:
-    """The tokens of one action, read from left to right."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens: list[tuple[str, str]] = []
-        position = 0
-        while text[position:].strip():
-            found = _TOKEN.match(text, position)
-            if found is None:
-                raise self._error(text[position:].strip()[:20])
-            assert found.lastgroup is not None
-            self._tokens.append((found.lastgroup, found[found.lastgroup]))
-            position = found.end()
-        self._next = 0
-
-    @property
-    def done(self) -> bool:
-        return self._next >= len(self._tokens)
-
-    def head(self) -> str:
-        return "" if self.done else self._tokens[self._next][1]
-
-    def take(self) -> tuple[str, str]:
-        if self.done:
-            raise self._error("its end")
-        self._next += 1
-        return self._tokens[self._next - 1]
-
-    def block(self) -> _Block:
-        kind = self.take()[1]
-        if kind not in ("if", "range", "with"):
-            raise self._error(kind)
-        names = self._assigned()
-        return _Block(kind, self._whole(), names)
-
-    def statement(self) -> _Node:
-        names = self._assigned()
-        value = self._whole()
-        return _Set(names[0], value) if names else value
-
-    def _assigned(self) -> list[str]:
-        """The variables before `:=`, if it is there."""
-        ahead = [text for _, text in self._tokens[self._next :]]
-        if ":=" not in ahead:
-            return []
-        names: list[str] = []
-        while not names or self.head() == ",":
-            if names:
-                self.take()
-            kind, text = self.take()
-            if kind != "variable":
-                raise self._error(text)
-            names.append(text)
-        if self.take()[1] != ":=":
-            raise self._error("variable")
-        return names
-
-    def _whole(self) -> Getter:
-        value = self._pipeline()
-        if not self.done:
-            raise self._error(self.head())
-        return value
-
-    def _pipeline(self) -> Getter:
-        value = self._command(None)
-        while self.head() == "|":
-            self.take()
-            value = self._command(value)
-        return value
-
-    def _command(self, last: Getter | None) -> Getter:
-        """A function with its arguments, or one operand; `last` is what a pipe brings."""
-        kind, text = self._tokens[self._next] if not self.done else ("", "")
-        if kind == "word" and text not in _CONSTANTS:
-            self.take()
-            if text not in FUNCTIONS:
-                known = ", ".join(sorted(FUNCTIONS))
-                raise TemplateError(f"no function {text!r} (there are: {known})")
-            arguments = [*self._operands(), *([last] if last is not None else [])]
-            return lambda dot, scope: _call(text, [get(dot, scope) for get in arguments])
-        operands = self._operands()
-        if len(operands) != 1 or last is not None:
-            raise self._error(text or "its end")
-        return operands[0]
-
-    def _operands(self) -> list[Getter]:
-        operands = []
-        while not self.done and self.head() not in ("|", ")"):
-            operands.append(self._operand())
-        return operands
-
-    def _operand(self) -> Getter:
-        kind, text = self.take()
-        if kind == "text":
-            return _constant(text[1:-1] if text[0] == "`" else _unquoted(text))
-        if kind == "number":
-            return _constant(float(text) if "." in text else int(text))
-        if kind == "word" and text in _CONSTANTS:
-            return _constant(_CONSTANTS[text])
-        if kind == "word":
-            self._next -= 1
-            return self._command(None)
-        if kind == "field":
-            return _path(lambda dot, _: dot, text)
-        if text == ".":
-            return lambda dot, _: dot
-        if kind == "variable":
-            return self._with_field(lambda _, scope: _variable(scope, text))
-        if text == "(":
-            inner = self._pipeline()
-            if self.take()[1] != ")":
-                raise self._error("its end")
-            return self._with_field(inner)
-        raise self._error(text)
-
-    def _with_field(self, base: Getter) -> Getter:
-        if not self.done and self._tokens[self._next][0] == "field":
-            return _path(base, self.take()[1])
-        return base
-
-    def _error(self, what: str) -> TemplateError:
-        return TemplateError(f"{{{{{self._text[:60]}}}}}: unexpected {what}")
-
-
-def _render(nodes: Sequence[_Node], dot: Any, outer: Scope) -> Iterator[str]:
+def _render(nodes: Sequence[Node], dot: Any, outer: Scope) -> Iterator[str]:
     scope = dict(outer)
     for node in nodes:
         if isinstance(node, str):
             yield node
-        elif isinstance(node, _Set):
+        elif isinstance(node, Assign):
             scope[node.name] = node.value(dot, scope)
-        elif isinstance(node, _Block):
+        elif isinstance(node, Block):
             yield from _render_block(node, dot, scope)
         else:
             yield go_text(node(dot, scope))
 
 
-def _render_block(block: _Block, dot: Any, scope: Scope) -> Iterator[str]:
+def _render_block(block: Block, dot: Any, scope: Scope) -> Iterator[str]:
     value = block.subject(dot, scope)
     if not value:
         yield from _render(block.other, dot, scope)
@@ -292,51 +149,3 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, list | tuple):
         return list(enumerate(value))
     raise TemplateError(f"range can't go over {go_text(value)[:40]!r}")
-
-
-def _constant(value: Any) -> Getter:
-    return lambda _dot, _scope: value
-
-
-def _unquoted(text: str) -> str:
-    try:
-        return str(json.loads(text, strict=False))
-    except ValueError:
-        raise TemplateError(f"{text}: not a string") from None
-
-
-def _variable(scope: Scope, name: str) -> Any:
-    if name not in scope:
-        raise TemplateError(f"no variable {name}")
-    return scope[name]
-
-
-def _path(base: Getter, dotted: str) -> Getter:
-    names = dotted[1:].split(".")
-
-    def get(dot: Any, scope: Scope) -> Any:
-        value = base(dot, scope)
-        for name in names:
-            value = _member(value, name, value is scope["$"])
-        return value
-
-    return get
-
-
-def _member(value: Any, name: str, is_root: bool) -> Any:
-    """A field; what the root does not have is an error, deeper it has no value."""
-    if isinstance(value, Mapping):
-        found = value.get(name, _NOTHING)
-        if found is _NOTHING and is_root:
-            raise TemplateError(f"no field {name!r} (there are: {', '.join(value)})")
-        return None if found is _NOTHING else found
-    if value is None:
-        return None
-    raise TemplateError(f"no field {name!r} in {go_text(value)[:40]!r}")
-
-
-def _call(name: str, arguments: Sequence[Any]) -> Any:
-    try:
-        return FUNCTIONS[name](*arguments)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise TemplateError(f"{name}: {error}") from None

@@ -84,6 +84,9 @@ def test_what_never_ends_is_refused_at_once() -> None:
     for piece in ('""', '"', "`", "{{", "(", "/*", " -"):
         with pytest.raises(TemplateError):
             Template("{{" + piece * 200).render(VALUE)
+    for deep in ("{{" + "(" * 5000 + ".Id" + ")" * 5000 + "}}", "{{if .Id}}" * 5000 + "{{end}}"):
+        with pytest.raises(TemplateError):
+            Template(deep).render(VALUE)
 
 
 PIECES = st.sampled_from(
