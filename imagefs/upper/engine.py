@@ -129,7 +129,7 @@ class Engine:
         if not ino:
             check_name(name)
             raise fail(errno.ENOENT)
-        return self._stats.stat(ino)
+        return self._stats.stat(ino, named=True)
 
     def parent(self, ino: int) -> int:
         """The directory that holds the directory `ino` (the root's is itself)."""
@@ -165,7 +165,7 @@ class Engine:
 
     def _rows(self, rows: list[tuple[int, bytes, int]]) -> Iterator[DirEntry]:
         for cookie, name, ino in rows:
-            yield DirEntry(name, self._stats.stat(ino), cookie)
+            yield DirEntry(name, self._stats.stat(ino, named=True), cookie)
 
     def restamped(self) -> set[int]:
         """Directories whose ctime moved since the last call though nobody changed them."""

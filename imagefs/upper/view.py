@@ -14,7 +14,7 @@ from hashlib import blake2b
 from imagefs.tree import ROOT, Tree
 
 WHITEOUT = 0
-_LISTINGS = 64
+_ROWS = 32 << 10  # of listings that are kept: an image's, in 5 MB
 _COOKIE_BITS = 62
 _RESERVED = 15  # cookies up to here are the FUSE layer's
 
@@ -56,8 +56,15 @@ class View:
         self.tree = tree
         root = Node(ROOT, stat.S_IFDIR, ROOT)
         root.subdirs = tree.attr(ROOT).nlink - 2
+        self._root = root
         self.nodes: dict[int, Node] = {ROOT: root}
         self._listings: OrderedDict[int, list[Row]] = OrderedDict()
+        self._listed = 0  # what they count: their rows, and one each
+
+    @property
+    def changed(self) -> bool:
+        """Whether the upper has anything: then the root has an entry of its own."""
+        return bool(self._root.entries)
 
     def kind(self, ino: int) -> int:
         """S_IFMT bits. Precondition: the object exists, or existed in the tree."""
@@ -117,7 +124,7 @@ class View:
             node.entries[name] = ino
         after = self.entry(parent, name)
         node.subdirs += bool(after and self.is_dir(after)) - bool(before and self.is_dir(before))
-        self._listings.pop(parent, None)
+        self._drop_listing(parent)
 
     def name(self, node: Node, parent: int, name: bytes) -> None:
         """Give a node a name."""
@@ -159,11 +166,17 @@ class View:
         if rows is None:
             rows = _with_cookies(self.children(ino))
             self._listings[ino] = rows
-            if len(self._listings) > _LISTINGS:
-                self._listings.popitem(last=False)
+            self._listed += 1 + len(rows)
+            while self._listed > _ROWS and len(self._listings) > 1:
+                self._drop_listing(next(iter(self._listings)))
         else:
             self._listings.move_to_end(ino)
         return rows
+
+    def _drop_listing(self, ino: int) -> None:
+        rows = self._listings.pop(ino, None)
+        if rows is not None:
+            self._listed -= 1 + len(rows)
 
 
 def _with_cookies(children: list[tuple[bytes, int]]) -> list[Row]:
