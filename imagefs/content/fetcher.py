@@ -93,16 +93,17 @@ class LayerFetcher:
     async def _within_budget(self, chunks: list[int]) -> None:
         pause = _FIRST_PAUSE
         while chunks:
+            began = trio.current_time()
             try:
                 await self._fetch(chunks)
             except ImagefsError as error:
-                left = self._budget_left() if error.retryable else 0.0
+                left = self._budget_left(began) if error.retryable else 0.0
                 if left <= 0:
                     raise ContentUnavailable(
                         f"layer {self.layer.index.blob_digest}: its bytes can't be had: {error}"
                     ) from error
                 if left == self.budget:
-                    log.warning("%s; trying again for %.0f s", error, left)
+                    log.warning("%s; trying again for %.3g s", error, left)
                 await trio.sleep(min(pause, left))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -111,10 +112,14 @@ class LayerFetcher:
                 self._failing_since = None
             chunks = [chunk for chunk in chunks if not self.layer.present(chunk)]
 
-    def _budget_left(self) -> float:
-        """Seconds for which a failure that has just happened may be answered by another try."""
+    def _budget_left(self, began: float) -> float:
+        """Seconds for which a failure that has just happened may be answered by another try.
+
+        What counts as forgotten is decided by when the try began: it may take longer than the
+        budget.
+        """
         now = trio.current_time()
-        if self._failing_since is None or now - self._failed_at > self.budget:
+        if self._failing_since is None or began - self._failed_at > self.budget:
             self._failing_since = now
         self._failed_at = now
         return self._failing_since + self.budget - now

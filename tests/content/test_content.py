@@ -65,13 +65,14 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 class Flaky:
     """A BlobReader that fails as told, then passes on."""
 
-    def __init__(self, inner: Sources, failures: list[ImagefsError]) -> None:
+    def __init__(self, inner: Sources, failures: list[ImagefsError], takes: float = 0.0) -> None:
         self.inner = inner
         self.failures = failures
+        self.takes = takes
 
     async def pread(self, blob: BlobRef, offset: int, length: int) -> bytes:
         if self.failures:
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(self.takes)
             raise self.failures.pop()
         return await self.inner.pread(blob, offset, length)
 
@@ -263,6 +264,19 @@ async def test_the_budget_is_waited_out_once_while_a_registry_is_down(
             await reader.pread(0, *place(layer, 1))
         assert 30 <= first <= 33
         assert trio.current_time() - start - first < 1
+
+
+@pytest.mark.expects_warnings
+async def test_tries_that_outlast_the_budget_end(
+    store: Store, tar: bytes, autojump_clock: MockClock
+) -> None:
+    _, sources, key = await scanned(store, tar)
+    with store.layers.open(key) as layer:
+        slow = Flaky(sources, [Down("no answer")] * 1000, takes=45)
+        reader = FetchingReader([layer], [LayerFetcher(layer, slow, budget=30)])
+        with pytest.raises(ContentUnavailable, match="no answer"):
+            await reader.pread(0, *place(layer, 0))
+        assert len(slow.failures) == 998
 
 
 @pytest.mark.expects_warnings
