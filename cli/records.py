@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -86,20 +87,20 @@ def inspect_container(store: Store, record: ContainerRecord) -> dict[str, Any]:
 
 
 def _state(store: Store, record: ContainerRecord) -> dict[str, Any]:
-    """Podman's State; one that was running is looked at again."""
-    from imagefs.system.processes import alive
+    """Podman's State, as it is now."""
+    from imagefs.runtime.engine import existing
 
-    state = {key: value for key, value in record.state.items() if not key.endswith("Ns")}
-    pid = 0
-    if state.get("Running"):
-        try:
-            pid = int((store.containers.run_directory(record.id) / "pid").read_text())
-        except (FileNotFoundError, ValueError):
-            pid = 0
-        if not pid or not alive(pid):
-            pid = 0
-            state |= {"Status": "exited", "Running": False}
-    return {**state, "Pid": pid}
+    now = existing(store, os.environ).status(record)
+    shown = {key: value for key, value in now.to_record().items() if not key.endswith("Ns")}
+    return {**shown, "Pid": _pid(store, record) if shown["Running"] else 0}
+
+
+def _pid(store: Store, record: ContainerRecord) -> int:
+    """The container's first process, as the runtime wrote it down."""
+    try:
+        return int((store.containers.run_directory(record.id) / "pid").read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _image_id(store: Store, manifest: Digest) -> str:

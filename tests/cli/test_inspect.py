@@ -182,5 +182,12 @@ def test_a_container_goes_before_a_mount_before_an_image(
     assert (web["Path"], web["Args"], web["OCIRuntime"]) == ("sleep", ["9"], "runc")
     assert web["Config"] == {"Cmd": ["sleep", "9"]}
     # Its process is not there: whoever wrote that down died with it.
-    assert web["State"] == {"Status": "exited", "Running": False, "ExitCode": 0, "Pid": 0}
+    assert web["State"] == {
+        "Status": "exited",
+        "Running": False,
+        "ExitCode": 255,
+        "StartedAt": "1970-01-01T00:00:00.000000001Z",
+        "FinishedAt": "0001-01-01T00:00:00Z",
+        "Pid": 0,
+    }
     assert cli.ok("inspect", "--type", "image", "-f", "{{.Os}}", "web").out == "linux\n"
