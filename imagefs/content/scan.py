@@ -40,7 +40,7 @@ async def scan_layer(
         if known is not None:
             return known
         with store.layers.create() as writer, _named(blob):
-            scanner = LayerScanner("auto", writer)
+            scanner = LayerScanner("auto", writer, blob.digest.algorithm)
             await _feed(scanner, source, blob, progress)
             return await trio.to_thread.run_sync(_finish, scanner, writer)
 

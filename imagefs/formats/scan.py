@@ -42,15 +42,19 @@ class LayerScanner:
 
     Content goes to `sink` as the data file has it, everything else of the stream as its skeleton,
     in order. Raises FormatError for what is no such blob, and must not be fed after. Nothing is
-    proved before `finish` returned and its `blob_digest` is the one that was asked for.
+    proved before `finish` returned and its `blob_digest` is the one that was asked for, in whose
+    `algorithm` it is; a diffID is always a sha256.
     """
 
-    def __init__(self, compression: Compression, sink: ContentSink) -> None:
+    def __init__(
+        self, compression: Compression, sink: ContentSink, algorithm: str = "sha256"
+    ) -> None:
         self._compression = compression
         self._sink = sink
         self._head = b""
         self._decoder: _Decoder | None = None
-        self._blob_hash = hashlib.sha256()
+        self._algorithm = algorithm
+        self._blob_hash = hashlib.new(algorithm)
         self._blob_size = 0
         self._diff_hash = hashlib.sha256()
         self._entries: list[Entry] = []
@@ -86,10 +90,12 @@ class LayerScanner:
         return head
 
     def _feed_decoder(self, data: Buffer) -> None:
-        if self._decoder is None:
-            self._tar.feed(data)
-        else:
+        if self._decoder is not None:
             self._feed_stream(self._decoder.feed(data))
+        elif self._algorithm != "sha256":
+            self._feed_stream((data,))
+        else:
+            self._tar.feed(data)  # blob and stream have one digest
 
     def _feed_stream(self, pieces: Iterable[Buffer]) -> None:
         for piece in pieces:
@@ -106,12 +112,13 @@ class LayerScanner:
         self._chunker.flush()
         self._flush_skeleton()
         codec, spans = self._spans()
-        blob = Digest("sha256", self._blob_hash.hexdigest())
+        blob = Digest(self._algorithm, self._blob_hash.hexdigest())
+        one = self._decoder is None and self._algorithm == "sha256"
         return LayerIndex(
             codec=codec,
             blob_digest=blob,
             blob_size=self._blob_size,
-            diff_id=Digest("sha256", self._diff_hash.hexdigest()) if self._decoder else blob,
+            diff_id=blob if one else Digest("sha256", self._diff_hash.hexdigest()),
             stream_size=self._tar.stream_size,
             data_size=self._tar.data_size,
             chunks=self._chunker.chunks(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from imagefs.errors import ImagefsError
 from imagefs.image.progress import Progress, Silent
-from imagefs.oci.platform import Platform, host
+from imagefs.oci.platform import Platform, fallbacks, host
 from imagefs.store import Image, NoSuchImageError, Store
 from imagefs.transport.names import Access, ImageName, parse_image_name
 
@@ -53,8 +53,8 @@ def find_local(store: Store, text: str, platform: Platform | None = None) -> Ima
     image = store.images.resolve(name)
     if image is None or platform is None:
         return image
-    have = Platform(image.os, image.architecture, image.variant)
-    return image if str(have) == str(platform) else None
+    have = Platform(image.os, image.architecture, image.variant).normal()
+    return image if have in fallbacks(platform) else None
 
 
 def _is_bare(text: str) -> bool:

@@ -88,8 +88,8 @@ class RegistryDestination:
         verifier = Verifier(ref, self.name) if ref is not None else None
         hasher = (ref.digest if ref is not None else Digest.of(b"")).hasher()
         size = 0
-        upload = _Upload(self._spare or await self._begin())
-        self._spare = None
+        spare, self._spare = self._spare, None  # before any wait: blobs are sent side by side
+        upload = _Upload(spare or await self._begin())
         try:
             held: bytes | None = None
             async with aclosing(_resized(chunks, self._chunk)) as sized:

@@ -68,11 +68,14 @@ class ScannedLayer:
 
 
 def scan_blob(
-    blob: bytes, compression: Compression = "auto", cuts: Iterable[int] = ()
+    blob: bytes,
+    compression: Compression = "auto",
+    cuts: Iterable[int] = (),
+    algorithm: str = "sha256",
 ) -> ScannedLayer:
     """Scan a blob fed whole, or cut at some offsets. Raises FormatError."""
     sink = MemorySink()
-    scanner = LayerScanner(compression, sink)
+    scanner = LayerScanner(compression, sink, algorithm)
     places = sorted({0, len(blob), *(cut for cut in cuts if 0 < cut < len(blob))})
     for start, stop in pairwise(places):
         scanner.feed(blob[start:stop])

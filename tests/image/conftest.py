@@ -18,7 +18,7 @@ from imagefs.oci.config import ImageConfig
 from imagefs.oci.descriptor import Descriptor
 from imagefs.oci.digest import Digest
 from imagefs.oci.manifest import Manifest
-from imagefs.oci.platform import host
+from imagefs.oci.platform import Platform, host
 from imagefs.store import Image, MountRecord, Store
 from imagefs.testing.transports import MemoryRegistry
 from imagefs.testing.uppers import EngineDir
@@ -47,17 +47,24 @@ class Bench:
     store: Store
     registry: MemoryRegistry = field(default_factory=MemoryRegistry)
 
-    def publish(self, name: str, *layers: bytes, claim: list[Digest] | None = None) -> Manifest:
-        """Put an image of these tars, gzipped, into the registry."""
+    def publish(
+        self,
+        name: str,
+        *layers: bytes,
+        claim: list[Digest] | None = None,
+        platform: Platform | None = None,
+        algorithm: str = "sha256",
+    ) -> Manifest:
+        """Put an image of these tars, gzipped, into the registry; `algorithm` names the blobs."""
         blobs = [gzip.compress(tar, 6, mtime=0) for tar in layers]
-        config = ImageConfig.scratch(host()).with_layers(
+        config = ImageConfig.scratch(platform or host()).with_layers(
             tuple(claim or [Digest.of(tar) for tar in layers]), ()
         )
         descriptors = []
         for blob in blobs:
-            self.registry.blobs[Digest.of(blob)] = blob
-            kind = media_types.OCI_LAYER_GZIP
-            descriptors.append(Descriptor(kind, Digest.of(blob), len(blob)))
+            digest = Digest.of(blob, algorithm)
+            self.registry.blobs[digest] = blob
+            descriptors.append(Descriptor(media_types.OCI_LAYER_GZIP, digest, len(blob)))
         self.registry.blobs[config.digest] = config.raw
         manifest = Manifest.build(
             Descriptor(media_types.OCI_CONFIG, config.digest, len(config.raw)), descriptors
