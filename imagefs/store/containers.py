@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from os import urandom
 from pathlib import Path
 from typing import Any
@@ -58,33 +59,43 @@ class Containers:
 
         ConflictError if the name or id is taken, NoSuchImageError if its image is gone.
         """
-        with self._core.publishing(), self._core.db.transaction():
-            taken = self._core.db.row(
-                "SELECT id FROM containers WHERE name = ? OR id = ?", (record.name, record.id)
-            )
-            if taken is not None:
-                raise ConflictError(
-                    f"the container name {record.name!r} is in use by {str(taken[0])[:12]}: "
-                    "remove that container or choose another name"
-                )
-            manifest = str(record.manifest)
-            if not self._core.db.row("SELECT 1 FROM images WHERE manifest = ?", (manifest,)):
-                raise NoSuchImageError(f"{record.image_name}: its image was removed: pull it again")
-            self.directory(record.id).mkdir(mode=0o700, exist_ok=True)
-            self._core.db.run(
-                f"INSERT INTO containers ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    record.id,
-                    record.name,
-                    manifest,
-                    record.image_name,
-                    record.mount,
-                    _json(record.config),
-                    record.created_ns,
-                    _json(record.state),
-                ),
-            )
+        directory = self.directory(record.id)
+        with self._core.publishing(), ExitStack() as undo:
+            with self._core.db.transaction():
+                self._check_new(record)
+                directory.mkdir(mode=0o700, exist_ok=True)
+                undo.callback(remove_tree, directory)
+                self._insert(record)
+            undo.pop_all()
         return record
+
+    def _check_new(self, record: ContainerRecord) -> None:
+        taken = self._core.db.row(
+            "SELECT id FROM containers WHERE name = ? OR id = ?", (record.name, record.id)
+        )
+        if taken is not None:
+            raise ConflictError(
+                f"the container name {record.name!r} is in use by {str(taken[0])[:12]}: "
+                "remove that container or choose another name"
+            )
+        manifest = str(record.manifest)
+        if not self._core.db.row("SELECT 1 FROM images WHERE manifest = ?", (manifest,)):
+            raise NoSuchImageError(f"{record.image_name}: its image was removed: pull it again")
+
+    def _insert(self, record: ContainerRecord) -> None:
+        self._core.db.run(
+            f"INSERT INTO containers ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.id,
+                record.name,
+                str(record.manifest),
+                record.image_name,
+                record.mount,
+                _json(record.config),
+                record.created_ns,
+                _json(record.state),
+            ),
+        )
 
     def get(self, text: str) -> ContainerRecord | None:
         """The container of that name, of that id, or of the one id that begins so.

@@ -6,10 +6,11 @@ never fails half-way because another process was faster.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Database:
 
     def rows(self, sql: str, args: tuple[Value, ...] = ()) -> list[Row]:
         """All rows that `sql` gives."""
-        with self._translated():
+        with translated(self.path):
             return list(self._connection().execute(sql, args))
 
     def row(self, sql: str, args: tuple[Value, ...] = ()) -> Row | None:
@@ -46,7 +47,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All statements inside, or none of them; a transaction inside another joins it."""
-        with self._translated():
+        with translated(self.path):
             connection = self._connection()
             if _in_transaction(connection):
                 yield
@@ -55,15 +56,17 @@ class Database:
             try:
                 yield
                 connection.execute("COMMIT")
+            except (apsw.FullError, OSError):  # OSError: of a statement inside, translated
+                _roll_back(connection)
+                _rewind(connection)
+                raise
             finally:
-                # After an error only; on a full disk SQLite may have rolled back by itself.
-                if _in_transaction(connection):
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """All reads inside see one state; it must not write. Inside a transaction it joins that."""
-        with self._translated():
+        with translated(self.path):
             connection = self._connection()
             if _in_transaction(connection):
                 yield
@@ -76,6 +79,16 @@ class Database:
 
     def run(self, sql: str, args: tuple[Value, ...] = ()) -> int:
         """Do one statement, in the open transaction or its own; the number of rows changed."""
+        with translated(self.path):
+            alone = not _in_transaction(self._connection())
+        try:
+            return self._run(sql, args)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not alone:
+                raise
+            return self._run(sql, args)  # with the room that `_rewind` made
+
+    def _run(self, sql: str, args: tuple[Value, ...]) -> int:
         with self.transaction():
             self._connection().execute(sql, args)
             return self._connection().changes()
@@ -95,41 +108,71 @@ class Database:
     def _open(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        _keep_wal(connection)
         _check_version(connection, self.path)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
         return connection
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except apsw.FullError:
-            raise OSError(errno.ENOSPC, "No space left on device", str(self.path)) from None
-        except apsw.BusyError:
-            raise StoreBusyError(
-                f"{self.path}: another process has kept the store locked for "
-                f"{BUSY_TIMEOUT_MS // 1000} s: try again"
-            ) from None
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise StoreError(f"{self.path}: the store's database is damaged: {error}") from None
-        except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
-            raise StoreError(f"{self.path}: cannot use the store's database: {error}") from None
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Let what SQLite raises for the database at `path` be OSError (ENOSPC) or StoreError."""
+    try:
+        yield
+    except apsw.FullError:
+        raise _full(path) from None
+    except apsw.BusyError:
+        raise StoreBusyError(
+            f"{path}: another process has kept the store locked for "
+            f"{BUSY_TIMEOUT_MS // 1000} s: try again"
+        ) from None
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise StoreError(f"{path}: the store's database is damaged: {error}") from None
+    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+            raise _full(path) from None  # there is no room for -shm
+        raise StoreError(f"{path}: cannot use the store's database: {error}") from None
+
+
+def _full(path: Path) -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 def create_database(path: Path) -> None:
     """Make the tables where there are none; idempotent. The caller locked other creators out."""
-    connection = apsw.Connection(str(path))
-    try:
+    with translated(path), closing(apsw.Connection(str(path))) as connection:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute("PRAGMA journal_mode = WAL")
+        _keep_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
         if _version(connection) == 0:
             connection.execute(SCHEMA)
             connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
-    finally:
-        connection.close()
+
+
+def _keep_wal(connection: apsw.Connection) -> None:
+    """Keep -wal and -shm when the last connection closes.
+
+    A full disk has no room to make them again, and freeing some takes a transaction.
+    """
+    on = ctypes.c_int(1)
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(on))
+
+
+def _roll_back(connection: apsw.Connection) -> None:
+    """End what is left of a transaction; on a full disk SQLite may have done so by itself."""
+    if _in_transaction(connection):
+        connection.execute("ROLLBACK")
+
+
+def _rewind(connection: apsw.Connection) -> None:
+    """Let the next transaction write over what -wal has, as far as it can be done now."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(RESTART)")
+    except apsw.Error:
+        pass
 
 
 def _in_transaction(connection: apsw.Connection) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from os import urandom
 from pathlib import Path
 from typing import Any
@@ -71,14 +73,15 @@ class Mounts:
 
         NoSuchImageError if its image is gone; ConflictError if the id is taken.
         """
-        with self._core.publishing():
+        with self._core.publishing(), ExitStack() as undo:
             if not record.read_only and record.upper is None:
-                record = msgspec.structs.replace(record, upper=self._make_upper(record.id))
+                record = msgspec.structs.replace(record, upper=self._make_upper(record.id, undo))
             with self._core.db.transaction():
                 record = msgspec.structs.replace(record, layers=self._layers_for(record))
                 if self._row(record.id) is not None:
-                    raise ConflictError(f"mount {record.id}: there is one of this id already")
+                    raise _taken(record.id)
                 self._insert(record)
+            undo.pop_all()
         return record
 
     def get(self, mount_id: str) -> MountRecord | None:
@@ -130,18 +133,33 @@ class Mounts:
     def remove(self, mount_id: str) -> bool:
         """Drop the record and its upper; whether there was one. Idempotent.
 
-        Precondition: it is not mounted. A crash in between leaves a directory for gc.
+        Precondition: it is not mounted. A crash in between leaves a directory for gc; on a disk
+        that is full, where the upper must go first, it leaves a record without one.
         """
         with self._core.publishing():
-            changed = self._core.db.run("DELETE FROM mounts WHERE id = ?", (mount_id,))
+            try:
+                changed = self._delete(mount_id)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                remove_tree(self.directory(mount_id))
+                changed = self._delete(mount_id)
             if changed:
                 remove_tree(self.directory(mount_id))
         return bool(changed)
 
-    def _make_upper(self, mount_id: str) -> str:
+    def _delete(self, mount_id: str) -> int:
+        return self._core.db.run("DELETE FROM mounts WHERE id = ?", (mount_id,))
+
+    def _make_upper(self, mount_id: str, undo: ExitStack) -> str:
         base = self.directory(mount_id)
-        for path in (base, base / "upper", base / "work"):
-            path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            base.mkdir(mode=0o700)
+        except FileExistsError:
+            raise _taken(mount_id) from None
+        undo.callback(remove_tree, base)
+        for path in (base / "upper", base / "work"):
+            path.mkdir(mode=0o700)
         self._core.disk.sync_directory(base)
         self._core.disk.sync_directory(base.parent)
         return str(base / "upper")
@@ -208,6 +226,10 @@ class Mounts:
             container=None if container is None else str(container),
             layers=_keys(layers),
         )
+
+
+def _taken(mount_id: str) -> ConflictError:
+    return ConflictError(f"mount {mount_id}: there is one of this id already")
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ LINES: dict[str, list[str]] = {
     "cp": ["Missing argument", "imagefs cp --help"],
     "cp nothing:/x": ["Missing argument", "imagefs cp --help"],
     "cp --pull=never nothing:/x HERE": ["nothing", "no such image"],
-    "cp HERE HERE": ["cp"],
+    "cp HERE HERE": ["one of them must be NAME:PATH"],
     "images --filter colour=red": ["colour"],
     "images --sort beauty": ["--sort", "beauty"],
     "tag nothing": ["Missing argument", "imagefs tag --help"],
