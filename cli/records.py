@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +12,13 @@ if TYPE_CHECKING:
     from imagefs.oci.digest import Digest
     from imagefs.store import ContainerRecord, Store
 
-_MOUNT_ID = re.compile(r"[0-9a-f]{3,}")
-
 
 def inspect_mount(store: Store, text: str) -> dict[str, Any] | None:
     """The mount that `text` names by its directory or its id; None if there is none."""
-    from imagefs.mount.table import find_mount
-    from imagefs.system.mounts import resolve
+    from imagefs.mount.table import named_mount
 
-    by_id = _MOUNT_ID.fullmatch(text) is not None and store.mounts.get(text) is not None
-    if not by_id and not store.mounts.at(str(resolve(text))):
-        return None
-    return _mount(store, find_mount(store, text))
+    found = named_mount(store, text)
+    return _mount(store, found) if found is not None else None
 
 
 def _mount(store: Store, found: MountStatus) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from imagefs.store import MountRecord, Store
 from imagefs.system.mounts import MountInfo, mounts, resolve
 from imagefs.system.processes import alive, boot_id
 
+_ID = re.compile(r"[0-9a-f]{3,}")
 State = Literal["mounted", "detached", "gone", "dead"]
 """detached: not mounted, the upper is kept; gone: as of before a reboot; dead: nobody serves it."""
 
@@ -68,15 +70,8 @@ def find_mount(store: Store, target: str | Path) -> MountStatus:
     NotFoundError for none; ConflictError for an image that is mounted more than once.
     """
     text = os.fspath(target)
-    here = [status(store, record) for record in store.mounts.at(str(resolve(text)))]
-    for found in here:
-        if found.mounted is not None:
-            return found
-    if here:
-        return here[0]
-    record = None if "/" in text else store.mounts.get(text)
-    if record is not None:
-        return status(store, record)
+    if (own := named_mount(store, text)) is not None:
+        return own
     named = [found for found in list_mounts(store) if found.record.name == text]
     named = [found for found in named if found.mounted is not None] or named
     if not named:
@@ -85,6 +80,18 @@ def find_mount(store: Store, target: str | Path) -> MountStatus:
         ids = ", ".join(found.record.id for found in named)
         raise ConflictError(f"{text}: mounted more than once: say which of {ids}")
     return named[0]
+
+
+def named_mount(store: Store, text: str) -> MountStatus | None:
+    """The mount of that directory, or of that id or beginning of one; None if there is none."""
+    here = [status(store, record) for record in store.mounts.at(str(resolve(text)))]
+    for found in here:
+        if found.mounted is not None:
+            return found
+    if here:
+        return here[0]
+    record = store.mounts.get(text) if _ID.fullmatch(text) else None
+    return status(store, record) if record is not None else None
 
 
 def _running(run: Path) -> Running | None:
