@@ -69,4 +69,8 @@ def _kind(path: str) -> str:
         return "libraries"
     if "python3" in Path(path).name:
         return "python"
-    return Path(path).parent.name if "store" in path else "other files"
+    parts = Path(path).parts
+    for part, what in (("layers", "layer indexes and maps"), ("trees", "trees")):
+        if part in parts:
+            return what
+    return "other files"
