@@ -112,12 +112,15 @@ class Engine:
         assert code is not None
         started = State.of(record).started_ns
         self._write_down(record, State("exited", code, started, time.time_ns()))
-        self._tear_down(record, discard=False)
+        try:
+            self._tear_down(record, discard=False)
+        except ImagefsError as error:
+            self.warn(f"container {record.id[:12]} is not wholly taken down: {error}")
         return code
 
     def remove(self, record: ContainerRecord, *, force: bool = False) -> None:
         """Remove a container and what it wrote. Idempotent; with `force` also while it runs."""
-        if self.status(record).status == "running" and not force:
+        if not force and self.status(record).status == "running":
             raise ContainerStateError(
                 f"container {record.id[:12]} is running: stop it first, or use --force"
             )
@@ -130,13 +133,22 @@ class Engine:
         if kept.status == "exited":
             return kept
         bundle = self.bundle(record)
-        if bundle.directory.is_dir() and self.driver(record).state(bundle) == "running":
+        if self._runs(record, bundle):
             return State("running", 0, kept.started_ns)
         code = exit_code(bundle)
         if code is None and kept.status == "created":
             return kept
         # It ended while nobody looked; what it ended with is lost if the host went down with it.
         return State("exited", 255 if code is None else code, kept.started_ns)
+
+    def _runs(self, record: ContainerRecord, bundle: Bundle) -> bool:
+        """Whether it runs; of a runtime that cannot say, the monitor's word is taken."""
+        if not bundle.directory.is_dir():
+            return False
+        try:
+            return self.driver(record).state(bundle) == "running"
+        except ImagefsError:
+            return State.of(record).status == "running" and exit_code(bundle) is None
 
     def find(self, text: str) -> ContainerRecord:
         """The container of that name or id; NoSuchContainerError if there is none."""

@@ -49,7 +49,12 @@ class OciRuntime:
         return done.stdout
 
     def status(self, container_id: str) -> str | None:
-        """The container's status by the runtime's own words; None if it knows none of the id."""
+        """The container's status by the runtime's own words; None if it knows none of the id.
+
+        Where it keeps nothing of the id it is not asked, so that a broken one is in nobody's way.
+        """
+        if not (self.root / container_id).exists():
+            return None
         done = self._run(["state", container_id])
         if done.returncode != 0:
             if "does not exist" in done.stderr or "No such file" in done.stderr:

@@ -298,6 +298,39 @@ def test_a_container_outlives_a_killed_run_and_is_removed_later(box: Box) -> Non
     assert box.cli("rm", "orphan").stdout == "orphan\n"
 
 
+def test_a_broken_runtime_is_in_nobodys_way(box: Box) -> None:
+    broken = box.cli.directory / "broken"
+    broken.write_text("#!/bin/sh\necho out of order >&2\nexit 1\n")
+    broken.chmod(0o755)
+    done = box.run("--quiet", "--runtime", broken, command=("true",), status=125)
+    assert done.stderr == "Error: broken: out of order\n"
+    assert box.cli("ps", "-aq").stdout == ""
+
+
+def test_crun_runs_or_says_why_not(box: Box) -> None:
+    done = box.run("--quiet", "--runtime", "crun", command=("echo", "hi"), status=None)
+    if done.returncode:
+        assert done.stderr.startswith("Error: crun: ")
+        assert "hybrid" in done.stderr
+    else:
+        assert done.stdout == "hi\n"
+
+
+def test_a_monitor_that_is_killed_loses_the_status_but_not_the_files(box: Box) -> None:
+    script = "echo up > /kept; echo up; while :; do usleep 10000; done"
+    with box.cli.start("run", "--name", "lost", box.image, "sh", "-c", script) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"up\n"
+        [row] = json.loads(box.cli("ps", "--json").stdout)
+        [monitor] = Path("/run/imagefs").glob(f"*/containers/{row['Id']}/conmon.pid")
+        os.kill(int(monitor.read_text()), signal.SIGKILL)
+        _, complaint = running.communicate()
+    assert b"its monitor (conmon) died" in complaint
+    assert running.returncode == 125
+    assert "A /kept" in box.cli("diff", "lost").stdout.splitlines()
+    assert box.cli("rm", "-f", "lost").stdout == "lost\n"
+
+
 def test_output_that_nobody_reads_ends_it(box: Box) -> None:
     with box.cli.start("run", "--rm", box.image, "yes") as running:
         assert running.stdout is not None
@@ -323,8 +356,9 @@ def test_keys_go_to_the_terminals_command(box: Box) -> None:
     with Terminal(box.cli, "run", "--rm", "-it", box.image, "sh") as term:
         term.write("echo $((6*7))\r")
         term.read_until("42\r\n")
-        term.write("sleep 1000\r")
-        term.read_until("sleep 1000\r\n")
+        # It says so itself that it is the terminal's foreground.
+        term.write("sh -c 'echo g$((0))o; sleep 1000'\r")
+        term.read_until("g0o\r\n")
         term.write("\x03")
         term.write("echo still $((1+1)) here\r")
         term.read_until("still 2 here\r\n")
