@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from imagefs.errors import ImagefsError
 from imagefs.oci.reference import Reference
@@ -68,6 +69,9 @@ def _place(
     env: Mapping[str, str],
     policy: RetryPolicy | None,
 ) -> Place:
+    if endpoint.is_mirror and access.creds is not None:
+        # Given on the command line, they are for the registry that was named there.
+        access = replace(access, creds=None)
     client = RegistryClient(
         endpoint.reference.domain, access, insecure=endpoint.insecure, env=env, policy=policy
     )

@@ -207,6 +207,23 @@ async def test_mirrors_are_asked_first_and_the_registry_last(
             assert source.name == f"docker://{host}/{REPOSITORY}:1"
 
 
+async def test_mirrors_are_not_shown_the_registrys_credentials(
+    kit: Kit, registry: FakeRegistry
+) -> None:
+    registry.auth = "basic"
+    mirror = FakeRegistry(auth="basic", manifests=dict(registry.manifests))
+    async with serve(registry) as host, serve(mirror) as mirror_host:
+        kit.configure(
+            f'[[registry]]\nlocation = "{host}"\n[[registry.mirror]]\nlocation = "{mirror_host}"\n'
+        )
+        creds = Credentials(registry.user, registry.password)
+        async with aclosing(kit.source(f"{host}/{REPOSITORY}:1", creds=creds)) as source:
+            assert (await source.manifest())[0] == manifest()
+    assert registry.asked(MANIFEST)
+    assert mirror.asked("GET /v2/")
+    assert not any("authorization" in request.headers for request in mirror.requests)
+
+
 async def test_a_short_name_is_searched(kit: Kit, registry: FakeRegistry) -> None:
     empty = FakeRegistry()
     async with serve(registry) as host, serve(empty) as other:
