@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from imagefs.formats.index import Entry
+from imagefs.formats.tarfields import PATH_MAX
 from imagefs.tree import ROOT, Content, Tree
 from imagefs.upper.dialect import Dialect
 from imagefs.upper.engine import Engine
@@ -218,6 +219,9 @@ class LayerDiff:
         if any(part.startswith(WHITEOUT) for part in path.split(b"/")):
             self.warnings.append(f"{shown}: left out: in a layer this name means a deletion")
             return False
+        if len(path) > PATH_MAX:
+            self.warnings.append(f"{shown}: left out: no layer can hold a path of that length")
+            return False
         if ino and self.view.kind(ino) == stat.S_IFSOCK:
             self.warnings.append(f"{shown}: left out: layers hold no sockets")
             return False
@@ -240,8 +244,18 @@ class LayerDiff:
             link=link,
             major=os.major(st.rdev),
             minor=os.minor(st.rdev),
-            xattrs=tuple(sorted(self._xattrs(ino).items())) if link_to is None else (),
+            xattrs=self._held_xattrs(path, ino) if link_to is None else (),
         )
+
+    def _held_xattrs(self, path: bytes, ino: int) -> tuple[tuple[bytes, bytes], ...]:
+        held = []
+        for name, value in sorted(self._xattrs(ino).items()):
+            if b"=" in name:
+                shown = f"{path.decode('utf-8', 'backslashreplace')}: xattr {os.fsdecode(name)}"
+                self.warnings.append(f"{shown}: left out: no tar can hold that name")
+            else:
+                held.append((name, value))
+        return tuple(held)
 
 
 def _parts(path: bytes) -> list[bytes]:

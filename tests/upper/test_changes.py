@@ -162,6 +162,24 @@ def test_what_layers_cannot_hold_is_left_out_with_a_warning(tmp_path: Path) -> N
     ]
 
 
+def test_names_that_no_tar_can_hold_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    tree = small_tree(os.getuid(), os.getgid())
+    with engine_on(tree, tmp_path, UserDialect()) as engine:
+        engine.setxattr(b"t", b"user.a=b", b"c")
+        ino, caller = engine.ino(b"e"), engine.caller
+        for _ in range(21):
+            ino = engine.engine.mkdir(ino, b"n" * 200, 0o755, caller).ino
+    upper = UpperDir(tmp_path / "upper", tmp_path / "work")
+    with LayerDiff(tree, upper, UserDialect()) as diff:
+        entries = {row.entry.path: row.entry for row in diff.entries()}
+    upper.close()
+    assert dict(entries[b"t"].xattrs) == {}
+    assert len(entries) == 2 + 20
+    long, named = diff.warnings
+    assert long.endswith("n: left out: no layer can hold a path of that length")
+    assert named == "t: xattr user.a=b: left out: no tar can hold that name"
+
+
 class Vanishing(UserDialect):
     """An upper in which a name goes between the listing and the look at it."""
 
