@@ -90,6 +90,6 @@ def _text(name: str, option: str) -> str:
     from imagefs.runtime.errors import OptionError
 
     try:
-        return Path(name).read_text(errors="surrogateescape")
+        return Path(name).read_text("utf-8", "surrogateescape")
     except OSError as error:
         raise OptionError(f"{option} {name}: {error.strerror}") from None

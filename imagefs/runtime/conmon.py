@@ -93,6 +93,10 @@ class ConmonDriver:
 
     def state(self, bundle: Bundle) -> State:
         """See RuntimeDriver. Its runtime state outlives neither `delete` nor a reboot."""
+        if not self.runtime.knows(bundle.container_id):
+            return "absent"
+        if exit_code(bundle) is not None:
+            return "stopped"
         status = self.runtime.status(bundle.container_id)
         if status is None:
             return "absent"
@@ -258,6 +262,6 @@ def _ended(monitor: _Descriptor, timeout: float | None) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text("utf-8", "replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""

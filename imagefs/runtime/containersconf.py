@@ -119,7 +119,7 @@ def load(environment: Mapping[str, str], *, privileged: bool) -> ContainersConf:
     texts = {}
     for path in files(environment, privileged=privileged):
         try:
-            texts[str(path)] = path.read_text()
+            texts[str(path)] = path.read_text("utf-8")
         except FileNotFoundError:
             if "CONTAINERS_CONF" in environment:
                 raise OptionError(f"CONTAINERS_CONF: {path}: no such file") from None

@@ -31,6 +31,7 @@ from imagefs.runtime import (
 from imagefs.runtime import host as probe_host
 from imagefs.runtime.conmon import exit_code
 from imagefs.runtime.containersconf import ContainersConf
+from imagefs.runtime.devices import host_devices
 from imagefs.runtime.driver import Bundle, RuntimeDriver
 from imagefs.runtime.drivers import Drivers, conmon_drivers
 from imagefs.runtime.errors import (
@@ -94,7 +95,7 @@ class Engine:
         for line in warnings:
             self.warn(line)
         text = json.dumps(spec, indent=1, ensure_ascii=False)
-        (bundle.directory / "config.json").write_text(text, errors="surrogateescape")
+        (bundle.directory / "config.json").write_text(text, "utf-8", "surrogateescape")
         self.driver(record).create(bundle)
         return bundle
 
@@ -229,6 +230,7 @@ class Engine:
                 volumes, store_root=self.store.root, lasting=lasting, rootfs=root, user=user
             ),
             seccomp=self._seccomp(options),
+            devices=host_devices() if options.privileged else (),
         )
 
     def _user(self, root: Path, image: RuntimeConfig, options: RunOptions, passwd: bytes) -> User:

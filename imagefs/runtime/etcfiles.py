@@ -60,7 +60,7 @@ def write(directory: Path, texts: Mapping[str, str]) -> dict[str, str]:
 def host_file(path: str) -> str:
     """A text file of the host; "" where there is none."""
     try:
-        return Path(path).read_text(errors="surrogateescape")
+        return Path(path).read_text("utf-8", "surrogateescape")
     except FileNotFoundError:
         return ""
     except OSError as error:

@@ -48,13 +48,12 @@ class OciRuntime:
             raise explain(self.name, said(done.stderr))
         return done.stdout
 
-    def status(self, container_id: str) -> str | None:
-        """The container's status by the runtime's own words; None if it knows none of the id.
+    def knows(self, container_id: str) -> bool:
+        """Whether it keeps anything of the id. It need not be asked, and may be broken."""
+        return (self.root / container_id).exists()
 
-        Where it keeps nothing of the id it is not asked, so that a broken one is in nobody's way.
-        """
-        if not (self.root / container_id).exists():
-            return None
+    def status(self, container_id: str) -> str | None:
+        """The container's status by the runtime's own words; None if it knows none of the id."""
         done = self._run(["state", container_id])
         if done.returncode != 0:
             if "does not exist" in done.stderr or "No such file" in done.stderr:

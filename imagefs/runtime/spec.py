@@ -27,7 +27,8 @@ class SpecRequest:
     """All that a spec depends on.
 
     `files`: place in the container to a file on the host that is bound there; `volumes`: each with
-    its source on the host; `seccomp`: profile and where it is from, None for no filter.
+    its source on the host; `seccomp`: profile and where it is from, None for no filter; `devices`:
+    as in the spec, beside those that every container has.
     """
 
     container_id: str
@@ -40,6 +41,7 @@ class SpecRequest:
     files: Mapping[str, str]
     volumes: Sequence[tuple[Volume, str]]
     seccomp: tuple[bytes, str] | None
+    devices: Sequence[Mapping[str, Any]] = ()
 
 
 def build_spec(request: SpecRequest) -> tuple[dict[str, Any], list[str]]:
@@ -96,6 +98,8 @@ def _linux(request: SpecRequest, mounts: list[specmounts.Mount]) -> dict[str, An
         "maskedPaths": specmounts.masked_paths(options),
         "readonlyPaths": specmounts.readonly_paths(options),
     }
+    if request.devices:
+        found["devices"] = [dict(device) for device in request.devices]
     sysctls = _sysctls(request.conf.containers.default_sysctls, options)
     if sysctls:
         found["sysctl"] = sysctls
