@@ -8,7 +8,10 @@ task or another process did it meanwhile:
 - between processes a claim is a lock that dies with its holder; whoever does not get it looks again
   until the chunk is there or the lock is free.
 
-What a range decodes to beyond the wanted chunks is stored too: it was paid for.
+What a range decodes to beyond the wanted chunks is stored too: it was paid for. A chunk that goes
+on after a range needs the range's last span once more: its bytes are kept until the next fetch, and
+a fetch of bytes that are on their way waits for them. So whoever reads a file from its beginning to
+its end gets no byte twice.
 
 A source that fails is tried again until the retry budget is used up. The budget runs from the first
 failure after the last success, so that while a registry is down only the first reader waits it out
@@ -57,6 +60,8 @@ class LayerFetcher:
         self._coming: dict[int, trio.Event] = {}
         self._failing_since: float | None = None
         self._failed_at = 0.0
+        self._flying: dict[range, trio.Event] = {}
+        self._tail = (0, b"")  # where it begins in the blob, and the bytes
 
     async def ensure(self, wanted: Sequence[int]) -> None:
         """Return when every chunk of `wanted` is in the store.
@@ -136,5 +141,39 @@ class LayerFetcher:
 
     async def _one(self, fetch: Fetch, limit: trio.CapacityLimiter) -> None:
         async with limit:
-            blob = await self.source.pread(self.blob, fetch.blob_offset, fetch.blob_length)
-            await store_fetch(self.layer, fetch, blob)
+            wanted = range(fetch.blob_offset, fetch.blob_offset + fetch.blob_length)
+            while (before := self._on_its_way(wanted)) is not None:
+                await before.wait()
+                if all(map(self.layer.present, fetch.chunk_ids)):
+                    return
+            landed = self._flying[wanted] = trio.Event()
+            try:
+                blob = await self._bytes(wanted)
+                await store_fetch(self.layer, fetch, blob)
+                self._keep_tail(fetch, blob)
+            finally:
+                del self._flying[wanted]
+                landed.set()
+
+    def _on_its_way(self, wanted: range) -> trio.Event | None:
+        for flying, landed in self._flying.items():
+            if flying.start < wanted.stop and wanted.start < flying.stop:
+                return landed
+        return None
+
+    async def _bytes(self, wanted: range) -> bytes:
+        """Bytes of the blob, those of the last fetch's tail not fetched again."""
+        start, tail = self._tail
+        self._tail = (0, b"")  # bad bytes must not be met twice
+        known = tail[wanted.start - start :][: len(wanted)] if wanted.start >= start else b""
+        if len(known) == len(wanted):
+            return known
+        at = wanted.start + len(known)
+        return known + await self.source.pread(self.blob, at, wanted.stop - at)
+
+    def _keep_tail(self, fetch: Fetch, blob: bytes) -> None:
+        spans = self.layer.index.spans
+        if len(spans):
+            # The byte before the span too: a span may begin inside it.
+            start = max(fetch.blob_offset, spans.blob[fetch.last_span] - 1)
+            self._tail = start, blob[start - fetch.blob_offset :]

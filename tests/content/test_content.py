@@ -8,6 +8,7 @@ import random
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,23 @@ class Flaky:
             yield pieces
 
 
+class Counted(Flaky):
+    """Notes what is read."""
+
+    def __init__(self, inner: Sources) -> None:
+        super().__init__(inner, [])
+        self._seen: list[tuple[int, int]] = []
+
+    async def pread(self, blob: BlobRef, offset: int, length: int) -> bytes:
+        self._seen.append((offset, offset + length))
+        return await super().pread(blob, offset, length)
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Begin and end of each range, ascending."""
+        return sorted(self._seen)
+
+
 class Down(ImagefsError):
     retryable = True
 
@@ -127,6 +145,25 @@ async def test_every_file_can_be_read_lazily_in_any_order(
             assert await reader.pread(0, offset, size) == content(number)
             assert reader.pread_nowait(0, offset, size) == content(number)
         assert layer.complete
+
+
+@pytest.mark.parametrize("codec", ["raw", "gzip", "zstd"])
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_reading_a_file_in_order_gets_no_byte_twice(
+    store: Store, tar: bytes, codec: str, at_once: int
+) -> None:
+    _, sources, key = await scanned(store, COMPRESSIONS[codec](tar))
+    counted = Counted(sources)
+    with store.layers.open(key) as layer:
+        reader = FetchingReader([layer], [LayerFetcher(layer, counted)])
+        offset, size = place(layer, FILES)
+        piece = 1 << 17
+        for at in range(0, size, piece * at_once):
+            async with trio.open_nursery() as nursery:
+                for start in range(at, min(size, at + piece * at_once), piece):
+                    nursery.start_soon(reader.pread, 0, offset + start, min(piece, size - start))
+    assert len(counted.ranges) > 1
+    assert all(one[1] <= other[0] for one, other in pairwise(counted.ranges))
 
 
 async def test_a_stream_may_go_on_long_after_its_last_content(store: Store) -> None:
