@@ -49,13 +49,18 @@ class _Layer:
         self.last: tuple[bytes, Directory] = (b"", root)  # entries come grouped by directory
 
     def apply(self, entries: Iterable[Entry]) -> None:
+        removed: list[tuple[bytes, bytes]] = []
         added: list[tuple[bytes, bytes, Entry]] = []
         for entry in entries:
             parent, _, name = entry.path.rpartition(b"/")
             if not name.startswith(WHITEOUT):
                 added.append((parent, name, entry))
             else:
-                self._remove(parent, name)
+                removed.append((parent, name))
+        if removed:
+            links = {e.path: e.link for _, _, e in added if stat.S_ISLNK(e.kind)}
+            for parent, name in removed:
+                self._remove(self._resolved(parent, lambda at: links.get(b"/".join(at))), name)
         for parent, name, entry in added:
             if name:
                 self._add(self._directory(parent), name, entry)
@@ -64,8 +69,8 @@ class _Layer:
 
     # -- what the layer removes
 
-    def _remove(self, parent: bytes, name: bytes) -> None:
-        into = _walk(self.root, parent.split(b"/") if parent else [])
+    def _remove(self, parent: list[bytes], name: bytes) -> None:
+        into = _walk(self.root, parent)
         if not isinstance(into, Directory):
             return
         if name == OPAQUE:
@@ -111,7 +116,9 @@ class _Layer:
 
     def _link_target(self, entry: Entry) -> Node:
         parent, _, name = entry.link.rpartition(b"/")
-        target = _walk(self.root, [*self._resolved(parent), name])
+        target = _walk(self.root, [*self._resolved(parent, self._own_symlink), name])
+        if target is None:
+            target = _walk(self.root, [*self._resolved(parent, self._symlink), name])
         if target is None or isinstance(target, Directory):
             why = "does not exist" if target is None else "is a directory"
             raise FormatError(
@@ -125,7 +132,7 @@ class _Layer:
         if path == self.last[0]:
             return self.last[1]
         node = self.root
-        for name in self._resolved(path):
+        for name in self._resolved(path, self._own_symlink):
             child = node.children.get(name)
             if not isinstance(child, Directory):
                 if child is not None:
@@ -137,8 +144,8 @@ class _Layer:
         self.last = (path, node)
         return node
 
-    def _resolved(self, path: bytes) -> list[bytes]:
-        """The names of `path` with this layer's own symlinks resolved inside the root.
+    def _resolved(self, path: bytes, symlink: Callable[[list[bytes]], bytes | None]) -> list[bytes]:
+        """The names of `path` with symlinks resolved inside the root; `symlink` knows them.
 
         Extraction of one layer goes through the symlinks that the layer itself made; one from a
         lower layer is replaced by a directory instead, as where each layer is unpacked on its own.
@@ -151,7 +158,7 @@ class _Layer:
             if name == b"..":
                 del done[-1:]
             elif name not in (b"", b"."):
-                target = self._own_symlink([*done, name])
+                target = symlink([*done, name])
                 if target is None:
                     done.append(name)
                     continue
@@ -165,11 +172,13 @@ class _Layer:
                 todo += target.split(b"/")[::-1]
         return done
 
+    def _symlink(self, names: list[bytes]) -> bytes | None:
+        node = _walk(self.root, names)
+        return node.entry.link if node is not None and stat.S_ISLNK(node.entry.kind) else None
+
     def _own_symlink(self, names: list[bytes]) -> bytes | None:
         node = _walk(self.root, names)
-        if node is None or node.layer != self.number or not stat.S_ISLNK(node.entry.kind):
-            return None
-        return node.entry.link
+        return self._symlink(names) if node is not None and node.layer == self.number else None
 
 
 def _walk(root: Node, names: Iterable[bytes]) -> Node | None:

@@ -184,3 +184,16 @@ def test_a_cut_tree_file_is_refused() -> None:
     for size in range(len(whole)):
         with pytest.raises(TreeError):
             Tree.open(whole[:size])
+
+
+def test_a_whiteout_below_the_layers_own_symlink_hides_in_its_target() -> None:
+    lower = [folder(b"b"), file(b"b/c"), file(b"b/d")]
+    merged = tree(lower, [symlink(b"a", b"b"), file(b"a/.wh.c", 0)])
+    assert paths(merged) == [b"a", b"b", b"b/d"]
+    merged = tree(lower, [file(b"a/.wh..wh..opq", 0), symlink(b"a", b"/../b")])
+    assert paths(merged) == [b"a", b"b"]
+
+
+def test_a_hard_link_finds_its_target_through_symlinks_below() -> None:
+    merged = tree([folder(b"b"), file(b"b/c"), symlink(b"a", b"b")], [hardlink(b"x", b"a/c")])
+    assert merged.lookup(b"x") == merged.lookup(b"b/c")
