@@ -82,7 +82,15 @@ def _pull(store: Store, name: str, wanted: Wanted) -> Image:
 
     with store.lease("pull", name):
         image = find_image(store, name, wanted)
-        trio.run(complete_layers, store, image.layers, wanted.access, name, wanted.progress)
+        trio.run(
+            complete_layers,
+            store,
+            image.layers,
+            wanted.access,
+            name,
+            wanted.progress,
+            restrict_keyboard_interrupt_to_checkpoints=True,
+        )
     return image
 
 

@@ -83,4 +83,4 @@ def _push(store: Store, image: Image, target: str, how: PushOptions, access: Acc
         finally:
             await destination.aclose()
 
-    return trio.run(run)
+    return trio.run(run, restrict_keyboard_interrupt_to_checkpoints=True)

@@ -25,7 +25,15 @@ def fetch(
 
     Raises ContentUnavailable when the retry budget of `access` is used up.
     """
-    trio.run(_fetch, store, layers, contents, access, home)
+    trio.run(
+        _fetch,
+        store,
+        layers,
+        contents,
+        access,
+        home,
+        restrict_keyboard_interrupt_to_checkpoints=True,
+    )
 
 
 async def _fetch(

@@ -40,7 +40,9 @@ def find_image(store: Store, text: str, wanted: Wanted) -> Image:
         return local
     import trio
 
-    return trio.run(_pull, store, text, local, wanted)
+    return trio.run(
+        _pull, store, text, local, wanted, restrict_keyboard_interrupt_to_checkpoints=True
+    )
 
 
 def find_local(store: Store, text: str, platform: Platform | None = None) -> Image | None:
