@@ -49,6 +49,15 @@ EXIT_INTERRUPTED = 130
 class _Verbs(click.Group):
     """A group whose commands are imported when they are needed."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Else click prints an empty line, which is for a terminal that echoed ^C.
+            if sys.stderr.isatty():
+                raise
+            raise click.Abort from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 

@@ -50,8 +50,10 @@ class Keeper:
         self.command = command
         self.spawn()
         config, fds = receive(control)
-        if not config:  # the command that wanted a mount is gone
+        if not config:  # the command that wanted a mount is gone, killed perhaps
             self.drop_server()
+            remove(self.run + "/log")
+            os.rmdir(self.run)  # noqa: PTH106 - pathlib is too big for a keeper
             return 1
         self.secret = fds[0] if fds else -1
         write(self.run + "/config", config + b"\0" + b"\0".join(map(os.fsencode, command)))

@@ -71,11 +71,20 @@ def collect(store: Store, *, content: bool = False, dangling: bool = True) -> Gc
             freed += dead.bury()
         remove_tree(trash)
     freed += [Freed("leftover", path.name, size) for path, size in core.scratch.sweep()]
+    _sweep_locks(core.root / "locks")
     if content:
         dropped, held = _drop_content(store)
         freed += dropped
         kept += held
     return GcReport(tuple(freed), tuple(kept))
+
+
+def _sweep_locks(directory: Path) -> None:
+    """Remove the locks of scans whose process died."""
+    for name in names_in(directory):
+        if name.startswith("scan-") and (lock := lock_path(directory / name, wait=False)):
+            with lock:
+                (directory / name).unlink(missing_ok=True)
 
 
 class _Dead:

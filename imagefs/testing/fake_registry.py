@@ -63,7 +63,8 @@ class Fault:
     "reset": the connection closes without an answer, after the request was read; "cut": the true
     answer breaks off after `at` bytes; "reply": `reply` is answered; "lost": as reset, but the
     request's effect happened; "half": as reset, and an upload keeps the first `at` bytes; "stall":
-    after `at` bytes of the answer nothing more comes, and the registry's `stalled` is set.
+    after `at` bytes of the answer nothing more comes (-1: none comes at all), and the registry's
+    `stalled` is set.
     """
 
     pattern: str
@@ -335,6 +336,10 @@ async def _exchange(
                 upload = request.path.rpartition("/")[2]
                 registry.uploads[upload] += request.body[: fault.at]
             return False
+        if fault.kind == "stall" and fault.at < 0:
+            registry.requests.append(request)
+            registry.stalled.set()
+            await trio.sleep_forever()
     if fault is not None and fault.reply is not None:
         registry.requests.append(request)
         reply = fault.reply

@@ -48,7 +48,7 @@ LINES: dict[str, list[str]] = {
     "diff nothing": ["nothing", "no container, mount or image"],
     "diff --type=layer nothing": ["--type", "layer"],
     "commit": ["Missing argument", "imagefs commit --help"],
-    "commit nothing new:1": ["nothing", "no container, mount"],
+    "commit nothing new:1": ["nothing", "no container, mount or image"],
     "commit --format=zip nothing": ["--format", "zip"],
     "push": ["Missing argument", "imagefs push --help"],
     "push nothing": ["nothing", "not known"],
