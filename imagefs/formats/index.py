@@ -136,7 +136,7 @@ class Spans:
             stream.append(at)
             blob.append(where)
             bits.append(count)
-            windows += zlib.compress(window, 6) if window else b""
+            windows += zlib.compress(window, 1) if window else b""
             ends.append(len(windows))
         return cls(stream, blob, bits, ends, bytes(windows))
 

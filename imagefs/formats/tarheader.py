@@ -73,7 +73,7 @@ def read_header(block: bytes) -> Header:
         mode, uid, gid, size, mtime, stored = [int(field, 8) for field in common.groups()]
     else:
         stored = _checksum_field(block)
-    if stored not in (checksum(block), signed_checksum(block)):
+    if stored != checksum(block) and stored != signed_checksum(block):
         raise ValueError("the header's checksum is wrong")
     if common is None:
         mode, uid, gid = number(block[100:108]), number(block[108:116]), number(block[116:124])
