@@ -151,6 +151,7 @@ def _prepare(
     settings: Settings, image: str, command: tuple[str, ...], given: dict[str, Any]
 ) -> tuple[Engine, Wish]:
     """Everything that can be wrong without the image is found out first."""
+    from imagefs.errors import UnsupportedError
     from imagefs.runtime import containersconf, host
     from imagefs.runtime.drivers import conmon_drivers
     from imagefs.runtime.engine import Engine
@@ -160,6 +161,8 @@ def _prepare(
     from imagefs.runtime.rootfs import MountedRootfs
     from imagefs_cli.runoptions import run_options
 
+    if not host.is_privileged():
+        raise UnsupportedError("run: containers need root in this version: use sudo")
     options = run_options(command, given, os.environ, Path.cwd())
     name = checked(given["name"]) if given["name"] is not None else ""
     conf = containersconf.load(os.environ, privileged=host.is_privileged())
@@ -182,7 +185,7 @@ def _run(
     from dataclasses import replace
 
     from imagefs.mount import api
-    from imagefs.runtime import foreground
+    from imagefs.runtime import foreground, terminal
     from imagefs.runtime.rootfs import MountedRootfs
 
     api.check_host()
@@ -191,7 +194,7 @@ def _run(
         if given["cidfile"] is not None:
             given["cidfile"].write_text(container_id)
 
-    with api.start_early(engine.store) as start:
+    with terminal.ending_cleanly(), api.start_early(engine.store) as start:
         image = _find(engine, name, access, given)
         full = next(iter(image.names), name)
         engine.rootfs = MountedRootfs(engine.store, access, start)

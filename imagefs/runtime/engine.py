@@ -246,7 +246,8 @@ class Engine:
         the image or below a mount, as with podman.
         """
         path = working_directory(image, options)
-        mounted = [v.destination for v in options.volumes] + [t.destination for t in options.tmpfs]
+        mounted = [*(image.volumes or ()), *(volume.destination for volume in options.volumes)]
+        mounted += [tmpfs.destination for tmpfs in options.tmpfs]
         if any(path == place or path.startswith(f"{place}/") for place in mounted):
             return
         try:

@@ -25,7 +25,8 @@ def contents(
         "/run/.containerenv": "",
     }
     if not no_hosts:
-        found["/etc/hosts"] = _hosts(hosts, hostname, name)
+        names = [hostname] if options.network == "host" else [hostname, name]
+        found["/etc/hosts"] = _hosts(hosts, names)
     return found
 
 
@@ -67,12 +68,12 @@ def host_file(path: str) -> str:
         raise ImagefsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _hosts(base: str, hostname: str, name: str) -> str:
+def _hosts(base: str, names: list[str]) -> str:
     lines = base.splitlines()
     known = {word for line in lines for word in line.partition("#")[0].split()[1:]}
     if "localhost" not in known:
         lines += ["127.0.0.1\tlocalhost", "::1\tlocalhost"]
-    names = [word for word in dict.fromkeys((hostname, name)) if word not in known]
-    if names:
-        lines.append("127.0.0.1\t" + " ".join(names))
+    missing = [name for name in dict.fromkeys(names) if name not in known]
+    if missing:
+        lines.append("127.0.0.1\t" + " ".join(missing))
     return "\n".join(lines) + "\n"

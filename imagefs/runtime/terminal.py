@@ -14,9 +14,7 @@ from types import FrameType
 #: What is passed on to the container: all that a process can catch and others send.
 PROXIED = tuple(
     getattr(signal, name)
-    for name in (
-        "SIGHUP SIGINT SIGQUIT SIGUSR1 SIGUSR2 SIGALRM SIGTERM SIGCONT SIGTSTP SIGTTIN SIGTTOU"
-    ).split()
+    for name in ("SIGHUP SIGINT SIGQUIT SIGUSR1 SIGUSR2 SIGALRM SIGTERM SIGCONT SIGTSTP").split()
 )
 _RESIZE = 1
 
@@ -50,6 +48,20 @@ def arrived(wake: int) -> list[int]:
         return list(os.read(wake, 4096))
     except BlockingIOError:
         return []
+
+
+@contextlib.contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does: what is begun is undone."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

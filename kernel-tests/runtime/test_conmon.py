@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from imagefs.runtime import terminal
 from imagefs.runtime.attach import Streams, connect, relay
 from imagefs.runtime.driver import Bundle
 from imagefs.testing.runtime_contract import RuntimeContract, Stand
@@ -147,13 +145,3 @@ def test_nothing_is_left_of_a_deleted_container(busybox: BusyboxStand) -> None:
     assert sorted(p.name for p in bundle.directory.iterdir()) == ["config.json", "conmon.log"]
     assert list((busybox.directory / "runc").iterdir()) == []
     assert list(Path("/sys/fs/cgroup").glob(f"*/*{bundle.container_id}*")) == []
-
-
-def test_signals_arrive_as_bytes_and_handlers_come_back() -> None:
-    before = signal.getsignal(signal.SIGUSR1)
-    with terminal.signals_as_bytes() as wake:
-        signal.raise_signal(signal.SIGUSR1)
-        signal.raise_signal(signal.SIGWINCH)
-        assert terminal.arrived(wake) == [signal.SIGUSR1, signal.SIGWINCH]
-        assert terminal.arrived(wake) == []
-    assert signal.getsignal(signal.SIGUSR1) == before

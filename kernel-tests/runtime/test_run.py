@@ -164,6 +164,17 @@ def test_a_new_volume_starts_with_the_images_files_and_their_owners(box: Box) ->
     assert box.sh("cat /d/f", "-v", "named-data:/d") == "x\n"
 
 
+def test_a_volume_can_be_given_to_the_user(box: Box) -> None:
+    host = box.cli.directory / "given"
+    host.mkdir()
+    (host / "f").touch()
+    (host / "link").symlink_to("/etc")
+    assert box.sh("touch /v/g; stat -c %u:%g /v/f /v/g", "-u", "12:34", "-v", f"{host}:/v:U") == (
+        "12:34\n12:34\n"
+    )
+    assert Path("/etc").stat().st_uid == 0
+
+
 def test_read_only_has_writable_places(box: Box) -> None:
     script = "touch /x 2>/dev/null || echo no; touch /tmp/x /run/x /var/tmp/x && echo yes"
     assert box.sh(script, "--read-only") == "no\nyes\n"

@@ -11,6 +11,7 @@ from imagefs.runtime.containersconf import files, parse
 from imagefs.runtime.errors import CannotInvoke, OptionError
 from imagefs.runtime.host import cgroups
 from imagefs.runtime.options import (
+    Network,
     RunOptions,
     parse_entrypoint,
     parse_hostname,
@@ -257,14 +258,15 @@ def test_host_names_that_are_none_are_refused(text: str) -> None:
 
 
 def test_hosts_name_the_container_once() -> None:
-    def hosts(base: str) -> str:
+    def hosts(base: str, network: Network = "none") -> str:
+        options = RunOptions(network=network)
         return etcfiles.contents(
-            "vm", "box", RunOptions(), hosts=base, resolv_conf="r\n", no_hosts=False
+            "vm", "box", options, hosts=base, resolv_conf="r\n", no_hosts=False
         )["/etc/hosts"]
 
-    assert hosts("127.0.0.1 localhost\n1.2.3.4 vm # box\n") == (
-        "127.0.0.1 localhost\n1.2.3.4 vm # box\n127.0.0.1\tbox\n"
-    )
+    known = "127.0.0.1 localhost\n1.2.3.4 vm # box\n"
+    assert hosts(known) == known + "127.0.0.1\tbox\n"
+    assert hosts(known, "host") == known
     assert hosts("") == "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\tvm box\n"
 
 
