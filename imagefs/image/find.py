@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from imagefs.errors import ImagefsError
 from imagefs.image.progress import Progress, Silent
-from imagefs.oci.platform import Platform, fallbacks, host
+from imagefs.oci.platform import Platform, fallbacks
 from imagefs.store import Image, NoSuchImageError, Store
 from imagefs.transport.names import Access, ImageName, parse_image_name
 
@@ -86,6 +86,6 @@ async def _pull_from(store: Store, source: ImageSource, name: ImageName, wanted:
         store,
         source,
         lambda: kept_name(name, source.name),
-        wanted.platform or host(),
+        wanted.platform,
         wanted.progress,
     )

@@ -15,7 +15,7 @@ from imagefs.oci.config import ImageConfig
 from imagefs.oci.descriptor import Descriptor
 from imagefs.oci.manifest import Index, Manifest, parse
 from imagefs.oci.media_types import is_layer
-from imagefs.oci.platform import Platform, choose, host
+from imagefs.oci.platform import NoSuchPlatform, Platform, choose, fallbacks, host
 from imagefs.store import Image, LayerKey, Store
 from imagefs.transport import ImageSource
 
@@ -25,9 +25,11 @@ _LAYERS_AT_ONCE = 2
 async def read_documents(source: ImageSource, platform: Platform | None = None) -> Documents:
     """The documents of the image that `source` names, for `platform` (default: the host's).
 
-    Raises ImagefsError for a missing image, no such platform, or documents that are not valid.
+    Raises ImagefsError for a missing image, no such platform, or documents that are not valid. An
+    image that is there for one platform only is taken for the host's as it is, as podman does.
     """
     manifest = parse(*await source.manifest(None))
+    only = isinstance(manifest, Manifest)
     for _ in range(2):
         if isinstance(manifest, Manifest):
             break
@@ -37,6 +39,10 @@ async def read_documents(source: ImageSource, platform: Platform | None = None) 
         raise ImageError(f"{source.name}: an index of indexes of indexes")
     _check_layers(manifest, source.name)
     config = ImageConfig.parse(await source.blob(manifest.config))
+    if only and platform is not None and config.platform.normal() not in fallbacks(platform):
+        raise NoSuchPlatform(
+            f"{source.name}: no image for platform {platform}: it has {config.platform} only"
+        )
     return Documents(manifest, config)
 
 
@@ -91,6 +97,9 @@ async def pull_image(
     """
     with store.lease("pull", source.name):
         documents = await read_documents(source, platform)
+        have = documents.config.platform
+        if platform is None and have.normal() not in fallbacks(host()):
+            (progress or Silent()).note(f"Warning: the image is for {have}, this host is {host()}")
         keys = await index_layers(store, source, documents, progress)
         for layer in documents.manifest.layers:
             store.locations.add(layer.digest, source.name)

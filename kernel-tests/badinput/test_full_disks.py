@@ -147,3 +147,21 @@ def test_new_store(small: Refusals) -> None:
     assert len(done.stderr.splitlines()) == 1
     (small.cli.root / "filler").unlink()
     small.cli("--root", root, "images")
+
+
+def test_reader_of_what_there_is_no_room_to_keep(small: Refusals, hostile: HostileRegistry) -> None:
+    """It is told, as a writer is; with room again the same file reads."""
+    data = random.Random(7).randbytes(4 << 20)
+    archive = tar({"file": data})
+    blob = hostile.blob(archive, "application/vnd.oci.image.layer.v1.tar")
+    name = hostile.image([blob], hostile.config([digest_of(archive)]))
+    small.cli("pull", "-q", name)
+    small.cli("system", "gc", "--content")
+    place = small.cli.mountpoint("here")
+    small.cli("mount", "-q", name, place)
+    fill(small.cli.root)
+    with pytest.raises(OSError, match="No space left"):
+        (place / "file").read_bytes()
+    (small.cli.root / "filler").unlink()
+    assert (place / "file").read_bytes() == data
+    assert small.cli("system", "fsck").stdout == ""

@@ -196,6 +196,15 @@ def test_wrong_platform_names_those_there_are(hostile: HostileRegistry, refused:
     )
 
 
+def test_image_for_one_other_platform(hostile: HostileRegistry, refused: Refusals) -> None:
+    """Who asks for a platform gets it or nothing; who doesn't gets what there is, and is told."""
+    hostile.image(config=hostile.config([digest_of(TAR)], architecture="s390x"))
+    says = ["no image for platform linux/mips", "it has linux/s390x only"]
+    refused("pull", "-q", "--platform=linux/mips", hostile.name(), says=says)
+    pulled = refused.cli("pull", hostile.name())
+    assert "Warning: the image is for linux/s390x, this host is linux/" in pulled.stderr
+
+
 def test_what_is_good_stays_for_the_next_try_until_gc(
     hostile: HostileRegistry, refused: Refusals
 ) -> None:

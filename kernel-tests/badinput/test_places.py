@@ -181,3 +181,30 @@ def test_store_with_a_damaged_database(refused: Refusals) -> None:
     database.write_bytes(raw)
     done = refused.cli("images", status=125)
     assert_says(the_line(done.stderr), [str(database), "damaged"])
+
+
+def test_mount_point_that_somebody_else_uses(image: Layout, refused: Refusals) -> None:
+    place = refused.cli.mountpoint("here")
+    subprocess.run(["mount", "-t", "tmpfs", "somebody", place], check=True)
+    refused("mount", "-q", str(image), place, says=[str(place), "already a mount (somebody)"])
+    refused("umount", place, says=[str(place), "no such mount"])
+    assert place.is_mount()
+
+
+@pytest.mark.parametrize("program", ["runc", "conmon"])
+def test_run_without(program: str, image: Layout, refused: Refusals) -> None:
+    """A file that can't be executed lies where each of them is, as if none was installed."""
+    refused.cli("pull", "-q", str(image))
+    name = refused.cli("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.strip()
+    file = refused.cli.root / "version"
+    prepare = f'for path in $(which -a {program}); do mount --bind {file} "$path"; done'
+    arguments = ("run", "-q", "--rm", "--runtime=runc", name, "/x")
+    line = in_namespace(refused, prepare, *arguments)
+    assert_says(line, [program, "not found", "install"])
+
+
+@pytest.mark.parametrize("runtime", ["crun-of-mine", "/nowhere/runc"])
+def test_run_by_a_runtime_that_is_not_there(runtime: str, image: Layout, refused: Refusals) -> None:
+    refused.cli("pull", "-q", str(image))
+    name = refused.cli("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.strip()
+    refused("run", "-q", "--rm", "--runtime", runtime, name, "/x", says=[runtime, "not found"])
