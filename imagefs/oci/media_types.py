@@ -10,7 +10,6 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
-OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -46,11 +45,6 @@ _LAYERS: dict[str, Compression] = {
 def is_index(media_type: str) -> bool:
     """Whether documents of this type list manifests."""
     return media_type in INDEXES
-
-
-def is_manifest(media_type: str) -> bool:
-    """Whether documents of this type list layers."""
-    return media_type in MANIFESTS
 
 
 def is_layer(media_type: str) -> bool:

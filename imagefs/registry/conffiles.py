@@ -22,14 +22,14 @@ def load_registries_conf(access: Access, env: Mapping[str, str]) -> RegistriesCo
     """
     conf = RegistriesConf()
     for path, required in _files(access, env):
-        raw = _read(path, required)
+        raw = read_config(path, "file (registries.conf)" if required else "")
         if raw is not None:
             conf = conf.merged(raw, str(path))
     return conf
 
 
 def _files(access: Access, env: Mapping[str, str]) -> list[tuple[Path, bool]]:
-    user = _user_directory(env)
+    user = user_directory(env)
     named = access.registries_conf or _path(env.get("CONTAINERS_REGISTRIES_CONF"))
     directories = [_SYSTEM / "registries.conf.d"]
     if user is not None:
@@ -46,7 +46,8 @@ def _files(access: Access, env: Mapping[str, str]) -> list[tuple[Path, bool]]:
     return main + [(path, False) for directory in directories for path in _drop_ins(directory)]
 
 
-def _user_directory(env: Mapping[str, str]) -> Path | None:
+def user_directory(env: Mapping[str, str]) -> Path | None:
+    """Where the user's own configuration of containers lies; None without a home."""
     home = env.get("HOME")
     config = env.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else None)
     return Path(config) / "containers" if config else None
@@ -63,13 +64,17 @@ def _drop_ins(directory: Path) -> list[Path]:
         return []
 
 
-def _read(path: Path, required: bool) -> bytes | None:
+def read_config(path: Path, required: str = "") -> bytes | None:
+    """The bytes of a configuration file; raises ConfigError.
+
+    None where there is none, unless it is `required`: what the error then says it should be.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(_LIMIT + 1)
     except (FileNotFoundError, NotADirectoryError):
         if required:
-            raise ConfigError(f"{path}: no such file (registries.conf)") from None
+            raise ConfigError(f"{path}: no such {required}") from None
         return None
     except OSError as error:
         raise ConfigError(f"{path}: {os.strerror(error.errno or 0)}") from None

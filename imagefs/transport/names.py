@@ -51,13 +51,6 @@ class ImageName:
             return str(self.layout)
         return f"docker://{self.reference}" if self.transport else str(self.reference)
 
-    @property
-    def policy_scope(self) -> str:
-        """What policy.json calls this image, most specific first form (no transport)."""
-        if self.layout is not None:
-            return self.layout.directory + (f":{self.layout.ref}" if self.layout.ref else "")
-        return str(self.reference)
-
 
 def parse_image_name(text: str) -> ImageName:
     """What `text` names; raises ImageNameError, ReferenceError, DigestError or UnsupportedError."""

@@ -15,10 +15,10 @@ from typing import Any
 
 from imagefs.oci.reference import Reference
 from imagefs.registry.access import Access
+from imagefs.registry.conffiles import read_config, user_directory
 from imagefs.registry.errors import Blocked, ConfigError
 from imagefs.transport.layout import LayoutName
 
-_LIMIT = 4 << 20
 _ACCEPT, _REJECT = "insecureAcceptAnything", "reject"
 Requirements = list[dict[str, Any]]
 
@@ -102,30 +102,15 @@ def layout_scopes(name: LayoutName) -> Iterator[str]:
 def load_policy(access: Access, env: Mapping[str, str]) -> Policy:
     """The named policy, the user's, the system's, or accept all; raises ConfigError."""
     if access.policy is not None:
-        return Policy.parse(_read(access.policy, required=True) or b"", str(access.policy))
-    home = env.get("HOME")
-    config = env.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else None)
-    paths = [Path(config) / "containers/policy.json"] if config else []
-    for path in [*paths, Path("/etc/containers/policy.json")]:
-        raw = _read(path, required=False)
+        named = read_config(access.policy, "policy file") or b""
+        return Policy.parse(named, str(access.policy))
+    user = user_directory(env)
+    for directory in ([user] if user else []) + [Path("/etc/containers")]:
+        path = directory / "policy.json"
+        raw = read_config(path)
         if raw is not None:
             return Policy.parse(raw, str(path))
     return Policy()
-
-
-def _read(path: Path, required: bool) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_LIMIT + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        if required:
-            raise ConfigError(f"{path}: no such policy file") from None
-        return None
-    except OSError as error:
-        raise ConfigError(f"{path}: {os.strerror(error.errno or 0)}") from None
-    if len(raw) > _LIMIT:
-        raise ConfigError(f"{path}: larger than {_LIMIT} bytes")
-    return raw
 
 
 def _scopes(value: Any, where: str) -> dict[str, Requirements]:
