@@ -23,10 +23,11 @@ from imagefs_cli.optional import OptionalValue
 from imagefs_cli.pflags import PodmanCommand
 
 if TYPE_CHECKING:
+    from imagefs.mount.api import Start
     from imagefs.runtime.engine import Engine
-    from imagefs.runtime.foreground import Console
     from imagefs.runtime.records import Wish
-    from imagefs.store import Image
+    from imagefs.runtime.rootfs import Rootfs
+    from imagefs.store import Image, Store
     from imagefs.transport import Access
 
 _NETWORK = "containers have the host's network, or none (--network none)"
@@ -136,78 +137,76 @@ def run(settings: Settings, /, image: str, command: tuple[str, ...], **given: An
     oci:DIR:TAG. Containers have the host's network unless --network none. Exits with 125 if
     imagefs itself fails, 126 if the command cannot be invoked, 127 if it cannot be found.
     """
-    from imagefs.runtime.foreground import Console
+    from imagefs.errors import UnsupportedError
+    from imagefs.mount import api
+    from imagefs.runtime import terminal
 
-    access = access_of(given["authfile"], given["cert_dir"], given["creds"], given["tls_verify"])
-    engine, wish = _prepare(settings, image, command, given)
+    if os.geteuid() != 0:
+        raise UnsupportedError("run: containers need root in this version: use sudo")
     if given["cidfile"] is not None and given["cidfile"].exists():
         raise click.UsageError(f"--cidfile {given['cidfile']}: it exists: remove it first")
+    api.check_host()
+    access = access_of(given["authfile"], given["cert_dir"], given["creds"], given["tls_verify"])
+    # The mount's server starts while all else is looked at.
+    with terminal.ending_cleanly(), api.start_early(settings.store) as start:
+        return _run(settings.store, image, command, access, start, given)
+
+
+def _run(
+    store: Store,
+    name: str,
+    command: tuple[str, ...],
+    access: Access,
+    start: Start,
+    given: dict[str, Any],
+) -> int:
+    from dataclasses import replace
+
+    from imagefs.runtime import foreground
+    from imagefs.runtime.rootfs import MountedRootfs
+
+    engine, wish = _prepare(store, name, command, MountedRootfs(store, access, start), given)
     if wish.options.terminal and not os.isatty(0):
         _warn("the input device is not a terminal: -t and -i might not work properly")
-    return _run(engine, image, wish, access, Console(proxy=given["sig_proxy"]), given)
+    image = _find(store, name, access, given)
+    wish = replace(wish, image_name=next(iter(image.names), name))
+
+    def created(container_id: str) -> None:
+        if given["cidfile"] is not None:
+            given["cidfile"].write_text(container_id)
+
+    console = foreground.Console(proxy=given["sig_proxy"])
+    return foreground.run(engine, image, wish, console, created)
 
 
 def _prepare(
-    settings: Settings, image: str, command: tuple[str, ...], given: dict[str, Any]
+    store: Store, image: str, command: tuple[str, ...], rootfs: Rootfs, given: dict[str, Any]
 ) -> tuple[Engine, Wish]:
     """Everything that can be wrong without the image is found out first."""
-    from imagefs.errors import UnsupportedError
     from imagefs.runtime import containersconf, host
     from imagefs.runtime.drivers import conmon_drivers
     from imagefs.runtime.engine import Engine
     from imagefs.runtime.names import checked
     from imagefs.runtime.ociruntime import find_runtime
     from imagefs.runtime.records import Wish
-    from imagefs.runtime.rootfs import MountedRootfs
     from imagefs_cli.runoptions import run_options
 
-    if not host.is_privileged():
-        raise UnsupportedError("run: containers need root in this version: use sudo")
     options = run_options(command, given, os.environ, Path.cwd())
     name = checked(given["name"]) if given["name"] is not None else ""
     conf = containersconf.load(os.environ, privileged=host.is_privileged())
     runtime = find_runtime(given["runtime"], conf, os.environ.get("PATH", os.defpath))
-    store = settings.store
     drivers = conmon_drivers(store, conf, given["log_driver"])
-    engine = Engine(store, drivers, MountedRootfs(store), conf, host.probe(dict(os.environ)), _warn)
-    wish = Wish(options, image, name, remove=given["rm"], runtime=str(runtime))
-    return engine, wish
+    engine = Engine(store, drivers, rootfs, conf, host.probe(dict(os.environ)), _warn)
+    return engine, Wish(options, image, name, remove=given["rm"], runtime=str(runtime))
 
 
-def _run(
-    engine: Engine,
-    name: str,
-    wish: Wish,
-    access: Access,
-    console: Console,
-    given: dict[str, Any],
-) -> int:
-    from dataclasses import replace
-
-    from imagefs.mount import api
-    from imagefs.runtime import foreground, terminal
-    from imagefs.runtime.rootfs import MountedRootfs
-
-    api.check_host()
-
-    def created(container_id: str) -> None:
-        if given["cidfile"] is not None:
-            given["cidfile"].write_text(container_id)
-
-    with terminal.ending_cleanly(), api.start_early(engine.store) as start:
-        image = _find(engine, name, access, given)
-        full = next(iter(image.names), name)
-        engine.rootfs = MountedRootfs(engine.store, access, start)
-        return foreground.run(engine, image, replace(wish, image_name=full), console, created)
-
-
-def _find(engine: Engine, name: str, access: Access, given: dict[str, Any]) -> Image:
+def _find(store: Store, name: str, access: Access, given: dict[str, Any]) -> Image:
     from imagefs.image.find import Wanted, find_image
     from imagefs_cli.progress import progress
 
     with progress(given["quiet"]) as shown:
         wanted = Wanted(given["pull_policy"], platform_of(given["platform"]), access, shown)
-        return find_image(engine.store, name, wanted)
+        return find_image(store, name, wanted)
 
 
 def _warn(line: str) -> None:

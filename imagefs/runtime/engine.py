@@ -104,13 +104,15 @@ class Engine:
         self.driver(record).start(self.bundle(record))
         return self._write_down(record, State("running", started_ns=time.time_ns()))
 
-    def finish(self, record: ContainerRecord) -> int:
+    def finish(self, record: ContainerRecord, *, keep: bool = True) -> int:
         """The exit status of a container that was started, once it has ended; its root is unmounted
-        then, and what it wrote is kept.
+        then, and what it wrote is kept. Without `keep` all that is left to `remove`.
         """
         bundle = self.bundle(record)
         code = self.driver(record).wait(bundle)
         assert code is not None
+        if not keep:
+            return code
         started = State.of(record).started_ns
         self._write_down(record, State("exited", code, started, time.time_ns()))
         try:

@@ -62,7 +62,7 @@ def run(
         try:
             broken = _relay(engine, record, connection, console, wake, ours)
             stack.close()
-            code = engine.finish(record)
+            code = engine.finish(record, keep=not wish.remove)
         finally:
             if wish.remove:
                 _remove(engine, record)

@@ -6,6 +6,7 @@ What a process would do is read from its command: `exit N`, `wait`, `missing` or
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from imagefs.runtime.driver import Bundle, State, explain
@@ -21,13 +22,18 @@ class _Container:
 
 @dataclass
 class MemoryRuntime:
-    """See RuntimeDriver. `containers` by id; `log` holds what was called, in order."""
+    """See RuntimeDriver. `containers` by id; `log` holds what was called, in order.
+
+    `before` is called with the name of what is to be done next, and may raise.
+    """
 
     containers: dict[str, _Container] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    before: Callable[[str], None] = field(default=lambda _: None)
 
     def create(self, bundle: Bundle) -> None:
         """Read the bundle's config.json, as a runtime does."""
+        self.before("create")
         self.log.append("create")
         if bundle.container_id in self.containers:
             raise ContainerStateError(f"{bundle.container_id}: exists already")
@@ -40,6 +46,7 @@ class MemoryRuntime:
 
     def start(self, bundle: Bundle) -> None:
         """End at once with N for `exit N`; go on for `wait`."""
+        self.before("start")
         self.log.append("start")
         container = self.containers[bundle.container_id]
         if container.command[0] == "exit":
@@ -68,6 +75,7 @@ class MemoryRuntime:
 
     def delete(self, bundle: Bundle, *, force: bool = False) -> None:
         """See RuntimeDriver."""
+        self.before("delete")
         self.log.append("delete")
         if self.state(bundle) == "running" and not force:
             raise ContainerStateError(f"{bundle.container_id}: running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -155,11 +156,55 @@ def test_a_container_whose_host_went_down_has_ended(world: World) -> None:
 
 
 def test_what_fails_to_mount_leaves_no_container(world: World) -> None:
-    world.rootfs.failure = ImagefsError("no mount today")
-    with pytest.raises(ImagefsError, match="no mount today"):
+    world.rootfs.before = Faults("mount")
+    with pytest.raises(ImagefsError, match="mount failed"):
         world.created("wait")
     assert world.store.containers.list() == []
     assert list((world.store.root / "containers").iterdir()) == []
+
+
+STEPS = ("create", "start", "delete", "unmount", "discard")
+
+
+@dataclass
+class Faults:
+    """Fails one step, once."""
+
+    step: str
+
+    def __call__(self, step: str) -> None:
+        if step == self.step:
+            self.step = ""
+            raise ImagefsError(f"{step} failed")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_whatever_step_fails_the_container_can_be_removed(world: World, step: str) -> None:
+    faults = Faults(step)
+    world.runtime.before = world.rootfs.before = faults
+    engine, image = world.engine, world.image()
+    wish = Wish(RunOptions(("exit", "3"), user="me"), "image", runtime="memory")
+    record = engine.add(image, wish)
+    with contextlib.suppress(ImagefsError):
+        engine.create(record, image)
+        record = engine.start(record)
+        assert engine.finish(record) == 3
+    for _ in range(2):  # the first may meet the failure itself
+        with contextlib.suppress(ImagefsError):
+            engine.remove(record, force=True)
+    assert faults.step == ""
+    assert world.store.containers.list() == []
+    assert world.runtime.containers == {}
+    assert not world.store.containers.run_directory(record.id).exists()
+
+
+def test_a_status_counts_whatever_is_left_over(world: World) -> None:
+    world.rootfs.before = Faults("unmount")
+    record = world.engine.start(world.created("exit", "3"))
+    assert world.engine.finish(record) == 3
+    assert world.warnings == [
+        f"container {record.id[:12]} is not wholly taken down: unmount failed"
+    ]
 
 
 def test_names_are_unique_and_made_up_where_none_is_given(world: World) -> None:
