@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from imagefs.formats.chunker import Chunker, ContentSink
 from imagefs.formats.gunzip import Gunzip
-from imagefs.formats.index import Buffer, Codec, Entry, LayerIndex, Spans
+from imagefs.formats.index import Buffer, Codec, Entry, FormatError, LayerIndex, Spans
 from imagefs.formats.tar import TarParser
 from imagefs.formats.unzstd import MAGIC as ZSTD_MAGIC
 from imagefs.formats.unzstd import Unzstd, is_skippable
@@ -20,6 +20,9 @@ Compression = Literal["auto", "none", "gzip", "zstd"]
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _SNIFFED = 8
 _SKELETON_PIECE = 256 << 10
+#: What a layer may make its readers hold in memory: entries, and bytes of names, targets, xattrs.
+ENTRIES_MAX = 1 << 22
+DESCRIBED_MAX = 256 << 20
 
 
 class _Decoder(Protocol):
@@ -58,6 +61,7 @@ class LayerScanner:
         self._blob_size = 0
         self._diff_hash = hashlib.sha256()
         self._entries: list[Entry] = []
+        self._described = 0
         self._skeleton = bytearray()
         self._chunker = Chunker(sink)
         self._tar = TarParser(self)
@@ -141,6 +145,14 @@ class LayerScanner:
     def entry(self, entry: Entry) -> None:
         """An entry (TarEvents)."""
         self._entries.append(entry)
+        self._described += len(entry.path) + len(entry.link)
+        if entry.xattrs:
+            self._described += sum(len(name) + len(value) for name, value in entry.xattrs)
+        if self._described > DESCRIBED_MAX or len(self._entries) > ENTRIES_MAX:
+            raise FormatError(
+                f"tar: the layer has more than {ENTRIES_MAX} entries, or more than "
+                f"{DESCRIBED_MAX >> 20} MiB of names and extended attributes"
+            )
 
     def content(self, data: memoryview, data_offset: int, stream_offset: int, left: int) -> None:
         """A piece of content (TarEvents)."""

@@ -8,6 +8,7 @@ docs/formats/tree.md.
 from __future__ import annotations
 
 import stat
+import struct
 from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
@@ -309,7 +310,17 @@ class _Writer:
 
 
 def encode(root: Node, layers: int) -> bytes:
-    """The tree file of the tree under `root`; the same tree gives the same bytes."""
+    """The tree file of the tree under `root`; the same tree gives the same bytes.
+
+    Raises TreeError for a tree whose numbers do not fit the tables.
+    """
+    try:
+        return _encode(root, layers)
+    except struct.error as error:
+        raise TreeError(f"the merged tree is too large for a tree file ({error})") from None
+
+
+def _encode(root: Node, layers: int) -> bytes:
     writer = _Writer()
     writer.number(root)
     writer.enter()

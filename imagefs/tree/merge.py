@@ -19,6 +19,8 @@ WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 _AUFS = b".wh..wh."
 _MAX_LINKS = 40
+#: Directories that a layer may name without describing them: deep paths are cheap to write.
+UNDESCRIBED_MAX = 1 << 20
 
 Warn = Callable[[str], None]
 
@@ -46,6 +48,7 @@ class _Layer:
         self.root = root
         self.number = number
         self.warn = warn
+        self.undescribed = 0
         self.last: tuple[bytes, Directory] = (b"", root)  # entries come grouped by directory
 
     def apply(self, entries: Iterable[Entry]) -> None:
@@ -137,12 +140,21 @@ class _Layer:
             if not isinstance(child, Directory):
                 if child is not None:
                     child.unlinked()
-                child = Directory(self.number)
-                child.names = 1
+                child = self._undescribed()
                 node.children[name] = child
             node = child
         self.last = (path, node)
         return node
+
+    def _undescribed(self) -> Directory:
+        self.undescribed += 1
+        if self.undescribed > UNDESCRIBED_MAX:
+            raise FormatError(
+                f"layer {self.number + 1}: more than {UNDESCRIBED_MAX} directories without an entry"
+            )
+        made = Directory(self.number)
+        made.names = 1
+        return made
 
     def _resolved(self, path: bytes, symlink: Callable[[list[bytes]], bytes | None]) -> list[bytes]:
         """The names of `path` with symlinks resolved inside the root; `symlink` knows them.

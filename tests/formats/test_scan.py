@@ -169,3 +169,14 @@ def test_a_truncated_blob_is_refused(
     blob = COMPRESSORS[compression](case.blob)
     with pytest.raises(FormatError):
         scan_blob(blob[: data.draw(st.integers(1, len(blob) - 1))], compression)
+
+
+@pytest.mark.parametrize(("bound", "most"), [("ENTRIES_MAX", 4), ("DESCRIBED_MAX", 40)])
+def test_a_layer_may_not_fill_the_memory_with_entries(
+    bound: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"imagefs.formats.scan.{bound}", most)
+    names = [tarfile.TarInfo(f"{number:010}") for number in range(5)]
+    assert len(scan_blob(b"".join(name.tobuf() for name in names[:4])).index.entries) == 4
+    with pytest.raises(FormatError, match="the layer has more than"):
+        scan_blob(b"".join(name.tobuf() for name in names))

@@ -197,3 +197,10 @@ def test_a_whiteout_below_the_layers_own_symlink_hides_in_its_target() -> None:
 def test_a_hard_link_finds_its_target_through_symlinks_below() -> None:
     merged = tree([folder(b"b"), file(b"b/c"), symlink(b"a", b"b")], [hardlink(b"x", b"a/c")])
     assert merged.lookup(b"x") == merged.lookup(b"b/c")
+
+
+def test_directories_that_nobody_describes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagefs.tree.merge.UNDESCRIBED_MAX", 3)
+    assert len(paths(tree([file(b"a/b/c/d")], [file(b"e/f/g/h")]))) == 8
+    with pytest.raises(FormatError, match="layer 2: more than 3 directories"):
+        tree([file(b"a")], [file(b"a/b/c/d/e")])
