@@ -65,22 +65,23 @@ def ps(
     chosen = [_filter(text) for text in filters]
     every = every or count is not None or any(f.startswith(("status", "exited")) for f in filters)
     engine = existing(settings.store, os.environ)
-    rows = []
+    rows: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for record in reversed(settings.store.containers.list()):
         state = engine.status(record)
         if (every or state.status == "running") and _fits(chosen, record, state):
-            rows.append(_row(engine, record, state, options["no_trunc"]))
+            row = _row(engine, record, state, options["no_trunc"])
+            rows.append((row, _json(row, record, state)))
     rows = rows if count is None else rows[: max(count, 0)]
     if options["quiet"]:
-        for row in rows:
+        for row, _ in rows:
             click.echo(row["ID"])
         return
     show(
-        rows,
+        [row for row, _ in rows],
         _COLUMNS,
         template=template,
         as_json=as_json,
-        records=[_json(row) for row in rows],
+        records=[record for _, record in rows],
         heading=not options["noheading"],
     )
 
@@ -109,8 +110,6 @@ def _row(engine: Engine, record: ContainerRecord, state: State, whole: bool) -> 
         "Labels": ",".join(f"{name}={value}" for name, value in labels.items()),
         "Mount": record.mount or "",
         "ExitCode": state.exit_code,
-        "_record": record,
-        "_state": state,
     }
 
 
@@ -124,11 +123,10 @@ def _status(state: State) -> str:
     return f"Exited ({state.exit_code}){since}"
 
 
-def _json(row: dict[str, Any]) -> dict[str, Any]:
+def _json(row: dict[str, Any], record: ContainerRecord, state: State) -> dict[str, Any]:
     """podman's JSON."""
     from imagefs.runtime import records
 
-    record, state = row["_record"], row["_state"]
     return {
         "Id": record.id,
         "Image": record.image_name,

@@ -100,18 +100,16 @@ class ContainersConf:
 def parse(texts: Mapping[str, str]) -> ContainersConf:
     """The settings in files by name, in the order of reading; OptionError names the bad file."""
     merged: dict[str, dict[str, Any]] = {"containers": {}, "engine": {}}
+    found = _File()
     for name, text in texts.items():
         try:
             document = tomllib.loads(text)
-            msgspec.convert(document, _File)
+            for table, settings in merged.items():
+                _merge(settings, msgspec.convert(document.get(table, {}), dict[str, Any]))
+            found = msgspec.convert(merged, _File)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise OptionError(f"{name}: not a valid containers.conf: {error}") from None
-        for table, settings in merged.items():
-            _merge(settings, document.get(table, {}))
-    return ContainersConf(
-        msgspec.convert(merged["containers"], _Containers),
-        msgspec.convert(merged["engine"], _Engine),
-    )
+    return ContainersConf(found.containers, found.engine)
 
 
 def load(environment: Mapping[str, str], *, privileged: bool) -> ContainersConf:
@@ -148,6 +146,12 @@ def _with_drop_ins(directory: Path) -> list[Path]:
 def _merge(into: dict[str, Any], table: dict[str, Any]) -> None:
     for name, value in table.items():
         old = into.get(name)
-        into[name] = (
-            {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-        )
+        if isinstance(old, dict) and isinstance(value, dict):
+            into[name] = {**old, **value}
+        elif isinstance(value, list):
+            # A table in a list says how it joins with what earlier files have there.
+            append = any(isinstance(item, dict) and item.get("append") is True for item in value)
+            words = [item for item in value if not isinstance(item, dict)]
+            into[name] = [*old, *words] if append and isinstance(old, list) else words
+        else:
+            into[name] = value

@@ -254,6 +254,8 @@ def test_containers_are_kept_listed_changed_and_removed(box: Box) -> None:
     assert row["Labels"] == {"a": "b"}
     assert box.cli("ps", "-q").stdout == ""
     assert box.cli("ps", "-aq", "--filter", "name=on", "--no-trunc").stdout.strip() == row["Id"]
+    shown = box.cli("ps", "-a", "--format", "{{.Names}} {{.Image}} {{.State}}").stdout
+    assert shown == f"one {NAME} exited\n"
     assert "A /new" in box.cli("diff", "one").stdout.splitlines()
     log = (box.cli.root / "containers" / row["Id"] / "ctr.log").read_text()
     assert log == ""

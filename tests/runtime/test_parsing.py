@@ -290,6 +290,13 @@ def test_runtimes_of_later_files_join_those_of_earlier_ones() -> None:
     assert conf.runtime_paths("none") == ()
 
 
+def test_lists_of_later_files_replace_or_append() -> None:
+    first = '[containers]\nenv = ["A=1"]\ndefault_ulimits = ["core=0"]\n'
+    later = '[containers]\nenv = ["B=2", {append = true}]\ndefault_ulimits = ["cpu=1"]\n'
+    found = parse({"a": first, "b": later}).containers
+    assert (found.env, found.default_ulimits) == (("A=1", "B=2"), ("cpu=1",))
+
+
 def test_containers_conf_is_looked_for_where_podman_does() -> None:
     assert files({"CONTAINERS_CONF": "/c"}, privileged=True) == [Path("/c")]
     own = Path("/h/.config/containers/containers.conf")
