@@ -87,14 +87,26 @@ FAULTS: dict[str, tuple[Fault, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("verb", ["mount", "pull"])
 @pytest.mark.parametrize("case", FAULTS)
-def test_faulty_registry(case: str, verb: str, hostile: HostileRegistry, refused: Refusals) -> None:
+def test_faulty_registry(case: str, hostile: HostileRegistry, refused: Refusals) -> None:
+    """`mount` does all that `pull` does, and has a keeper waiting meanwhile."""
     fault, says = FAULTS[case]
     name = hostile.image()
     hostile.registry.faults.append(fault)
-    directory = [refused.cli.mountpoint("here")] if verb == "mount" else []
-    refused(verb, "--quiet", name, *directory, says=says)
+    refused("mount", "--quiet", name, refused.cli.mountpoint("here"), says=says)
+
+
+@pytest.mark.parametrize("verb", ["pull", "cp", "run"])
+def test_faulty_registry_for_other_verbs(
+    verb: str, hostile: HostileRegistry, refused: Refusals
+) -> None:
+    fault, says = FAULTS["gone in the middle of a layer"]
+    name = hostile.image()
+    hostile.registry.faults.append(fault)
+    target = refused.cli.directory / "hello"
+    rest = {"pull": [name], "cp": [f"{name}:/hello", target], "run": ["--rm", name, "/x"]}
+    refused(verb, "--quiet", *rest[verb], says=says)
+    assert not target.exists()
 
 
 def test_config_that_breaks_off(hostile: HostileRegistry, refused: Refusals) -> None:
