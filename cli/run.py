@@ -141,6 +141,7 @@ def run(settings: Settings, /, image: str, command: tuple[str, ...], **given: An
     from imagefs.mount import api
     from imagefs.runtime import terminal
 
+    _hold_streams()
     if os.geteuid() != 0:
         raise UnsupportedError("run: containers need root in this version: use sudo")
     if given["cidfile"] is not None and given["cidfile"].exists():
@@ -150,6 +151,17 @@ def run(settings: Settings, /, image: str, command: tuple[str, ...], **given: An
     # The mount's server starts while all else is looked at.
     with terminal.ending_cleanly(), api.start_early(settings.store) as start:
         return _run(settings.store, image, command, access, start, given)
+
+
+def _hold_streams() -> None:
+    """Have something at each standard descriptor, so that no file of ours is taken for one."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def _run(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.command import Cli
+from harness.command import COMMAND, Cli
 
 from imagefs.runtime.seccompdefault import profile
 from imagefs.system.processes import wait_gone
@@ -107,6 +107,35 @@ def test_what_cannot_be_run_says_so_in_one_line_and_leaves_nothing(
 def test_input_is_passed_on_only_when_asked(box: Box) -> None:
     assert box.run("-i", command=("cat",), stdin="data\n").stdout == "data\n"
     assert box.run(command=("cat",), stdin="data\n").stdout == ""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_taken_for_nothing_else(box: Box, closed: str) -> None:
+    out = box.cli.directory / "out"
+    out.mkdir(exist_ok=True)
+    script = "cat; echo x; echo y >&2; touch /out/done"
+    command = [
+        str(COMMAND),
+        "run",
+        "--rm",
+        "-i",
+        "-v",
+        f"{out}:/out",
+        box.image,
+        "sh",
+        "-c",
+        script,
+    ]
+    shell = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command],
+        env=box.cli.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert shell.returncode == 0
+    (out / "done").unlink()
+    assert box.cli("system", "fsck").stdout == ""
 
 
 def test_output_and_error_stay_apart(box: Box) -> None:
