@@ -6,13 +6,15 @@ first where both are copied. Sockets are left out, as no tar can hold them.
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol, Self
 
 from imagefs.errors import InvalidInputError
 from imagefs.formats.index import Entry
@@ -242,14 +244,33 @@ def _file_data(fd: int, size: int) -> Iterator[bytes]:
         yield piece
 
 
+#: What tarfile raises for bytes that are no archive: TypeError for a gzip header that ends early.
+_DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, TypeError, ValueError)
+
+
+class _Strict(tarfile.TarInfo):
+    """A member whose broken header is an error: after the first tarfile takes it for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        """See tarfile."""
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.HeaderError as error:
+            # Which it is has no public name.
+            if type(error).__name__ in ("EOFHeaderError", "EmptyHeaderError"):
+                raise
+            raise tarfile.ReadError(str(error)) from None
+
+
 def tar_items(file: IO[bytes]) -> Iterator[Item]:
     """The entries of a tar stream, also a compressed one. Raises CopyError for other bytes."""
     try:
-        with tarfile.open(fileobj=file, mode="r|*") as tar:
+        with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Strict) as tar:
             for member in tar:
                 if (entry := _of_member(member)) is not None:
                     yield Item(entry, _member_data(tar, member))
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except _DAMAGED as error:
         raise CopyError(f"-: no tar archive, or a damaged one: {error}") from None
 
 
