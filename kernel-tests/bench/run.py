@@ -40,12 +40,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("-n", "--rounds", type=int, help="pairs of each comparison")
+    parser.add_argument("--show", action="store_true", help="run nothing: the kept figures again")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    names = options.names or list(BENCHMARKS)
+    if options.show:
+        _show(names)
+        return 0
     if os.geteuid():
         parser.error("needs root: it mounts")
-    names = options.names or list(BENCHMARKS)
     print(_HEADER, flush=True)
     with scene(options.rounds) as made:
         failed = [name for name in names if not _measure(name, made)]
@@ -67,11 +71,28 @@ def _measure(name: str, made: Scene) -> bool:
     return True
 
 
+def _show(names: list[str]) -> None:
+    """What docs/performance.md has, from the last runs."""
+    print("| work | imagefs | peer | ratio (quartiles) | goal |\n|---|---|---|---|---|")
+    for name in names:
+        for kept in json.loads((RESULTS / f"{name}.json").read_text())["rows"]:
+            del kept["met"]
+            row = Row(**kept)
+            ours, peer = (_figure(x, row.unit) for x in (row.ours, row.peer))
+            print(
+                f"| {row.work} | {ours} | {row.peer_name}: {peer} "
+                f"| **{row.ratio:.2f}** ({row.low:.2f}–{row.high:.2f}) | {_verdict(row)} |"
+            )
+
+
+def _verdict(row: Row) -> str:
+    return {None: "", True: f"{row.goal} met", False: f"{row.goal} MISSED"}[row.met]
+
+
 def _line(row: Row) -> str:
-    verdict = {None: "", True: f"{row.goal} met", False: f"{row.goal} MISSED"}[row.met]
     spread = f"{row.low:.2f}–{row.high:.2f}"
     ours, peer = (_figure(x, row.unit) for x in (row.ours, row.peer))
-    line = f"{row.work:44} {ours:>12} {peer:>12}  {row.ratio:6.2f} {spread:>13}  {verdict}"
+    line = f"{row.work:44} {ours:>12} {peer:>12}  {row.ratio:6.2f} {spread:>13}  {_verdict(row)}"
     return f"{line}  [{row.peer_name}]" + (f"\n    {row.note}" if row.note else "")
 
 

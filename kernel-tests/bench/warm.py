@@ -6,18 +6,20 @@ import os
 import random
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from bench import bare
 from bench.measure import Row, clock, compare, read_everything, seconds_of
 from bench.scene import Scene
 
 _BLOCK = 4096
 _OPEN_FILES = 500
-_READS = 50_000
-_STATS = 5
+_READS = 20_000
+_STATS = 2
 
 
 def run(scene: Scene) -> Iterator[Row]:
@@ -28,18 +30,21 @@ def run(scene: Scene) -> Iterator[Row]:
     with _overlay(scene, extracted) as overlay:
         read_everything(overlay)
         yield from _against(scene, mounted, overlay, "overlayfs", " (overlayfs)")
+    with _bare(scene, extracted) as thin:
+        read_everything(thin)
+        yield from _walks(scene, mounted, thin, "bare pyfuse3", " (bare pyfuse3)")
 
 
 def _against(scene: Scene, mounted: Path, peer: Path, name: str, suffix: str) -> Iterator[Row]:
     names = [os.fsencode(p.relative_to(mounted)) for p in _walk(mounted)]
     goal = ">= 0.8" if not suffix else ""
-    rounds = scene.rounds(15)
+    many = scene.rounds(41)  # of short runs, which others disturb less
     yield compare(
         f"stat of all {len(names)} files{suffix}",
         lambda: _stats(mounted, names),
         lambda: _stats(peer, names),
         peer_name=name,
-        rounds=rounds,
+        rounds=many,
         goal=goal,
         as_rate=True,
     )
@@ -56,17 +61,21 @@ def _against(scene: Scene, mounted: Path, peer: Path, name: str, suffix: str) ->
                 partial(_reads, ours),
                 partial(_reads, theirs),
                 peer_name=name,
-                rounds=rounds,
+                rounds=many,
                 goal=goal,
                 as_rate=True,
             )
+    yield from _walks(scene, mounted, peer, name, suffix)
+
+
+def _walks(scene: Scene, mounted: Path, peer: Path, name: str, suffix: str) -> Iterator[Row]:
     for work, options in (("find", []), ("find -size", ["-size", "+1000G"])):
         yield compare(
             f"{work}{suffix}",
             partial(seconds_of, ["find", mounted, *options]),
             partial(seconds_of, ["find", peer, *options]),
             peer_name=name,
-            rounds=rounds,
+            rounds=scene.rounds(11),
             as_rate=True,
         )
     yield compare(
@@ -109,6 +118,21 @@ def _reads(files: list[tuple[int, int]]) -> float:
         fd, blocks = chance.choice(files)
         wanted.append((fd, chance.randrange(blocks) * _BLOCK))
     return clock(lambda: [os.pread(fd, _BLOCK, offset) for fd, offset in wanted])
+
+
+@contextmanager
+def _bare(scene: Scene, tree: Path) -> Iterator[Path]:
+    """The same tree through pyfuse3 with hardly any Python behind it (bare.py)."""
+    place = scene.directory / "bare"
+    place.mkdir()
+    command = [sys.executable, bare.__file__, str(tree), str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", place], check=True)
 
 
 @contextmanager
