@@ -196,11 +196,15 @@ class Target:
 
 
 def user_of(store: Store, record: MountRecord, root: Path) -> tuple[int, int]:
-    """The ids of the user that the image of a mount runs as, by the mount's own passwd."""
+    """The ids of the container's or else the image's user, by the mount's own passwd."""
     from imagefs.image.documents import read_image
     from imagefs.runtime.users import resolve
 
-    name = read_image(store, record.manifest).config.config.user
+    container = store.containers.get(record.container) if record.container else None
+    if container is not None:
+        name = str(container.config.get("User") or "")
+    else:
+        name = read_image(store, record.manifest).config.config.user
     user = resolve(name, read_in(root, "/etc/passwd"), read_in(root, "/etc/group"))
     return user.uid, user.gid
 

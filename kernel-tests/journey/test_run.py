@@ -55,8 +55,9 @@ def test_container_is_diffed_copied_from_committed_and_removed(
     assert (tmp_path / "made").read_text() == "made\n"
     run_cli("cp", tmp_path / "made", "one:/tmp/copied")
     run_cli("commit", "--quiet", "one", "localhost/made:1")
-    shown = run_cli("run", "--rm", "localhost/made:1", "cat", "/tmp/made", "/tmp/copied").stdout
-    assert shown == "made\nmade\n"
+    script = "cat /tmp/made /tmp/copied; stat -c %u:%g /tmp/copied"
+    shown = run_cli("run", "--rm", "localhost/made:1", "sh", "-c", script).stdout
+    assert shown == "made\nmade\n0:0\n"  # the container ran as root, not as the image's user
     run_cli("rm", "one")
     assert json.loads(run_cli("ps", "--all", "--format", "json").stdout) == []
     assert json.loads(run_cli("mounts", "--all", "--json").stdout) == []
