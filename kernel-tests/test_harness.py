@@ -6,6 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,20 @@ def test_clean_up_kills_and_detaches_what_belongs_to_a_store(tmp_path: Path) -> 
             child.communicate()
 
 
+def _blocked(pid: int, seconds: float = 20) -> bool:
+    """Whether a process comes to rest in one system call (proc(5), /proc/PID/syscall)."""
+    end = time.monotonic() + seconds
+    last = ""
+    while time.monotonic() < end:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        call = Path(f"/proc/{pid}/syscall").read_text()
+        if name == "stat" and call == last and call != "running\n":
+            return True
+        last = call
+        time.sleep(0.2)
+    return False
+
+
 def test_clean_up_gets_past_a_dead_fuse_server(tmp_path: Path) -> None:
     mountpoint = tmp_path / "mnt"
     mountpoint.mkdir()
@@ -183,6 +198,7 @@ def test_clean_up_gets_past_a_dead_fuse_server(tmp_path: Path) -> None:
         assert server.stdout is not None
         assert server.stdout.readline() == b"mounted\n"
         reader = subprocess.Popen(["stat", mountpoint], stderr=subprocess.DEVNULL)
+        assert _blocked(reader.pid), "stat did not wait for the dead server"
         assert leftovers.detach(lambda mount: mount.mountpoint == str(mountpoint)) == [
             str(mountpoint)
         ]
