@@ -114,20 +114,9 @@ def test_streams_that_are_closed_are_taken_for_nothing_else(box: Box, closed: st
     out = box.cli.directory / "out"
     out.mkdir(exist_ok=True)
     script = "cat; echo x; echo y >&2; touch /out/done"
-    command = [
-        str(COMMAND),
-        "run",
-        "--rm",
-        "-i",
-        "-v",
-        f"{out}:/out",
-        box.image,
-        "sh",
-        "-c",
-        script,
-    ]
+    command = [str(COMMAND), "run", "--rm", "-i", "-v", f"{out}:/out", box.image]
     shell = subprocess.run(
-        ["sh", "-c", f'"$@" {closed}', "sh", *command],
+        ["sh", "-c", f'"$@" {closed}', "sh", *command, "sh", "-c", script],
         env=box.cli.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
