@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from imagefs.errors import NotFoundError
+from imagefs.formats.index import FormatError
 from imagefs.oci.digest import Digest, DigestError
-from imagefs.store.errors import InUseError
+from imagefs.store.errors import InUseError, StoreError
 from imagefs.store.keys import tree_id
 from imagefs.system.atomic import disk_usage, names_in, remove_tree
 from imagefs.system.locks import FileLock, lock_path
@@ -202,6 +204,11 @@ def _drop_content(store: Store) -> tuple[list[Freed], list[str]]:
                 layer.drop_content()
         except InUseError:
             held.append(f"layer {key.blob}: content in use by {_users(store, key.id)}")
+            continue
+        except NotFoundError:
+            continue  # removed meanwhile
+        except (StoreError, FormatError) as error:
+            held.append(str(error))
             continue
         after, _ = store.layers.usage(key)
         if before > after:

@@ -90,6 +90,16 @@ def test_content_goes_where_nobody_reads_and_indexes_stay(store: Store) -> None:
     assert store.fsck() == []
 
 
+def test_a_damaged_layer_is_named_and_keeps_no_other_from_being_freed(store: Store) -> None:
+    damaged, other = (add_layer(store, small_tar({"f": data * 5000})) for data in (b"a", b"b"))
+    add_image(store, [damaged, other], "x")
+    index = store.layers.path(damaged) / "index"
+    index.write_bytes(index.read_bytes()[:-1] + b"?")
+    report = store.gc(content=True)
+    assert [one.name for one in report.freed if one.kind == "content"] == [str(other.blob)]
+    assert "damaged" in report.kept[0]
+
+
 def test_content_that_is_nowhere_else_is_kept(store: Store) -> None:
     key = add_layer(store, BLOB)
     add_image(store, [key], "x")
