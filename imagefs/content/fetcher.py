@@ -30,8 +30,9 @@ from imagefs.content.decoding import blob_of, store_fetch, store_stream
 from imagefs.content.sources import BlobReader
 from imagefs.content.tasks import tasks
 from imagefs.errors import ImagefsError
+from imagefs.formats.index import FormatError
 from imagefs.formats.plan import Fetch, plan
-from imagefs.store import StoredLayer
+from imagefs.store import StoredLayer, VerifyError
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +102,13 @@ class LayerFetcher:
             began = trio.current_time()
             try:
                 await self._fetch(chunks)
+            except (FormatError, VerifyError) as error:
+                if not self.source.blame():
+                    raise self._unavailable(error) from error
             except ImagefsError as error:
                 left = self._budget_left(began) if error.retryable else 0.0
                 if left <= 0:
-                    raise ContentUnavailable(
-                        f"layer {self.layer.index.blob_digest}: its bytes can't be had: {error}"
-                    ) from error
+                    raise self._unavailable(error) from error
                 if left == self.budget:
                     log.warning("%s; trying again for %.3g s", error, left)
                 await trio.sleep(min(pause, left))
@@ -116,6 +118,9 @@ class LayerFetcher:
                     log.info("layer %s: bytes come again", self.blob.digest)
                 self._failing_since = None
             chunks = [chunk for chunk in chunks if not self.layer.present(chunk)]
+
+    def _unavailable(self, error: ImagefsError) -> ContentUnavailable:
+        return ContentUnavailable(f"layer {self.blob.digest}: its bytes can't be had: {error}")
 
     def _budget_left(self, began: float) -> float:
         """Seconds for which a failure that has just happened may be answered by another try.

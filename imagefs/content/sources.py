@@ -5,6 +5,7 @@ Opens a source when it is first needed, so that what is in the store costs no co
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar
@@ -12,6 +13,8 @@ from typing import Protocol, TypeVar
 from imagefs.errors import ImagefsError
 from imagefs.registry.blobs import BlobRef
 from imagefs.transport import ImageSource
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -31,6 +34,10 @@ class BlobReader(Protocol):
         """All bytes of the blob, whose digest is verified at the end."""
         ...
 
+    def blame(self) -> bool:
+        """The bytes that came last were wrong. True: there is another place to ask now."""
+        ...
+
 
 class Sources:
     """The places of one blob as one `BlobReader`; each is opened once and kept."""
@@ -39,6 +46,7 @@ class Sources:
         self._names = list(names)
         self._opener = opener
         self._open: dict[str, ImageSource] = {}
+        self._answered = ""
 
     async def pread(self, blob: BlobRef, offset: int, length: int) -> bytes:
         """`length` bytes at `offset` of `blob` from the first place that gives them."""
@@ -61,6 +69,15 @@ class Sources:
         async with source.open_blob(blob) as chunks:
             yield chunks
 
+    def blame(self) -> bool:
+        """See `BlobReader`; the place that gave wrong bytes is not asked again."""
+        others = [name for name in self._names if name != self._answered]
+        if not others:
+            return False
+        log.warning("%s: wrong bytes came from there: asking elsewhere", self._answered)
+        self._names = others
+        return True
+
     async def aclose(self) -> None:
         """Close what was opened."""
         for source in self._open.values():
@@ -69,9 +86,11 @@ class Sources:
     async def _first(self, blob: BlobRef, ask: Callable[[ImageSource], Awaitable[T]]) -> T:
         """The first answer; else the error of a place that may answer later, or of the last."""
         failure: ImagefsError | None = None
-        for name in self._names:
+        for name in tuple(self._names):
             try:
-                return await ask(self._source(name))
+                answer = await ask(self._source(name))
+                self._answered = name
+                return answer
             except ImagefsError as error:
                 if failure is None or error.retryable or not failure.retryable:
                     failure = error

@@ -77,6 +77,9 @@ class Flaky:
             raise self.failures.pop()
         return await self.inner.pread(blob, offset, length)
 
+    def blame(self) -> bool:
+        return self.inner.blame()
+
     @asynccontextmanager
     async def open_blob(self, blob: BlobRef) -> AsyncIterator[AsyncIterator[bytes]]:
         async with self.inner.open_blob(blob) as pieces:
@@ -378,3 +381,19 @@ async def test_places_are_tried_in_turn() -> None:
         await nowhere.pread(ref, 0, 1)
     with pytest.raises(NoSource):
         await Sources([], empty.source).pread(ref, 0, 1)
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.parametrize("codec", ["raw", "gzip"])
+async def test_wrong_bytes_from_one_place_are_had_from_another(
+    store: Store, tar: bytes, codec: str
+) -> None:
+    registry, _, key = await scanned(store, COMPRESSIONS[codec](tar))
+    ((digest, blob),) = registry.blobs.items()
+    lying = MemoryRegistry(blobs={digest: blob[:400] + bytes(400) + blob[800:]})
+    places = {"docker://a/a:1": lying, "docker://b/b:1": registry}
+    sources = Sources(list(places), lambda name: places[name].source(name))
+    with store.layers.open(key) as layer:
+        reader = FetchingReader([layer], [LayerFetcher(layer, sources)])
+        assert await reader.pread(0, *place(layer, 0)) == content(0)
+        assert await reader.pread(0, *place(layer, 1)) == content(1)
