@@ -18,7 +18,6 @@ from typing import Any
 import click
 
 from imagefs.errors import ImagefsError
-from imagefs_cli.context import Settings
 from imagefs_cli.errors import complain
 
 #: Each verb, in the order of `--help`: its module and one line about it.
@@ -87,6 +86,8 @@ class _Verbs(click.Group):
 @click.pass_context
 def imagefs(ctx: click.Context, root: str | None, verbose: bool) -> None:
     """A container image is a filesystem: mount it, change it, commit it, push it, run it."""
+    from imagefs_cli.context import Settings  # what --help does without
+
     ctx.obj = Settings(root, verbose)
 
 
