@@ -42,7 +42,17 @@ VERBS = {
     "system": ("system", "Look after the store: df, gc, fsck"),
 }
 EXIT_ERROR = 125
+_WIDEST = 80
 EXIT_INTERRUPTED = 130
+
+
+def _width() -> int:
+    """As click would have it, without importing shutil for it."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(1).columns
+    except (ValueError, OSError):
+        columns = _WIDEST
+    return max(min(columns, _WIDEST) - 2, 50)
 
 
 class _Verbs(click.Group):
@@ -72,7 +82,9 @@ class _Verbs(click.Group):
             formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "terminal_width": _width()}
+)
 @click.option(
     "--root",
     metavar="DIR",
