@@ -22,7 +22,7 @@ from imagefs.fuse import convert
 from imagefs.fuse.data import FileData
 from imagefs.fuse.guard import Guarded
 from imagefs.fuse.reader import ContentReader
-from imagefs.upper import Engine
+from imagefs.upper import Engine, Stat
 
 _DOT, _DOTDOT = 1, 2  # cookies; the engine's are larger
 
@@ -59,16 +59,21 @@ class ImageOps(Guarded):
             with suppress(OSError):  # not known to the kernel: nothing is kept
                 pyfuse3.invalidate_inode(inode, attr_only=True)
 
+    def _told(self, found: Stat) -> EntryAttributes:
+        """The answer of a request that the kernel counts as a lookup."""
+        self._engine.known(found.ino)
+        return convert.entry(found)
+
     # -- looking
 
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """The object at a name; "no such name" is an answer too, which the kernel keeps."""
         if name == b".":
-            return convert.entry(self._engine.getattr(parent_inode))
+            return self._told(self._engine.getattr(parent_inode))
         if name == b"..":
-            return convert.entry(self._engine.getattr(self._engine.parent(parent_inode)))
+            return self._told(self._engine.getattr(self._engine.parent(parent_inode)))
         try:
-            return convert.entry(self._engine.lookup(parent_inode, name))
+            return self._told(self._engine.lookup(parent_inode, name))
         except FileNotFoundError:
             return convert.absent()
 
@@ -97,6 +102,7 @@ class ImageOps(Guarded):
         for name, found, cookie in engine.readdir(fh, after):
             if not pyfuse3.readdir_reply(token, name, convert.entry(found), cookie):
                 return
+            engine.known(found.ino)
 
     async def releasedir(self, fh: int) -> None:
         """Nothing was kept."""
@@ -148,28 +154,28 @@ class ImageOps(Guarded):
     ) -> EntryAttributes:
         """Make a directory."""
         made = self._engine.mkdir(parent_inode, name, mode, convert.caller(ctx))
-        return convert.entry(made)
+        return self._told(made)
 
     async def mknod(
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         """Make a device, FIFO, socket or file."""
         made = self._engine.mknod(parent_inode, name, mode, rdev, convert.caller(ctx))
-        return convert.entry(made)
+        return self._told(made)
 
     async def symlink(
         self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         """Make a symlink."""
         made = self._engine.symlink(parent_inode, name, target, convert.caller(ctx))
-        return convert.entry(made)
+        return self._told(made)
 
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         """Make another name of a file."""
         made = self._engine.link(inode, new_parent_inode, new_name, convert.caller(ctx))
-        return convert.entry(made)
+        return self._told(made)
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """Remove a name."""
@@ -203,7 +209,7 @@ class ImageOps(Guarded):
         if made.size and stat.S_ISREG(made.mode):  # it was there: made by another thread just now
             await self._prepare(made.ino, flags)
             made = self._engine.getattr(made.ino)
-        return FileInfo(fh=made.ino), convert.entry(made)
+        return FileInfo(fh=made.ino), self._told(made)
 
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         """Data that will be written is in the upper when it returns."""

@@ -115,6 +115,14 @@ SCENARIOS: dict[str, tuple[list[Operation], Operation]] = {
         [("unlink", b"t"), ("mkdir", b"n", 0o755)],
         ("rename", b"n", b"t"),
     ),
+    "renamed onto an upper directory": (
+        [("mkdir", b"n", 0o755), ("mkdir", b"m", 0o700)],
+        ("rename", b"n", b"m"),
+    ),
+    "renamed lower directory onto an upper one": (
+        [("mkdir", b"m", 0o700)],
+        ("rename", b"e", b"m"),
+    ),
     "renamed onto a directory with whiteouts": (
         [("unlink", b"d/sub/x")],
         ("rename", b"e", b"d/sub"),

@@ -33,17 +33,15 @@ class Lifter:
 
     def up(self, ino: int, empty: bool = False) -> Node:
         """The node of an object, copied up with its parents if need be. `empty`: a regular file
-        comes up without its data. ENOENT for a removed directory."""
+        comes up without its data. What has no name any more becomes an orphan."""
         node = self.view.nodes.get(ino)
         if node is not None:
             return node
         kind = self.tree.attr(ino).kind
         names = self.view.lower_names(ino)
-        if kind == stat.S_IFDIR and not names:
-            raise OSError(errno.ENOENT, "the directory was removed")
         for parent, _ in names:
             self.up(parent)
-        node = Node(ino, kind, ino)
+        node = Node(ino, kind, ino if names or kind != stat.S_IFDIR else 0)
         place = self._copy(node, empty)
         try:
             self._put_in_place(node, place, names)

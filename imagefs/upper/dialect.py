@@ -38,9 +38,15 @@ class Marks(NamedTuple):
     ino: int = 0
     origin: bool = False  # copied up by the kernel
     filling: int | None = None  # mtime_ns to restore: its data was being copied
+    gone: bytes = b""  # a directory at this place (`gone_at`) was replaced
 
 
 NO_MARKS = Marks()
+
+
+def gone_at(ino: int, parent: int, name: bytes) -> bytes:
+    """The mark of directory `ino`: if it is found at this name, another has replaced it."""
+    return b"%d %d %s" % (ino, parent, name)
 
 
 class Dialect(Protocol):
@@ -90,6 +96,7 @@ _KEYS = {
     "ino": b"trusted.overlay.imagefs.ino",
     "origin": b"trusted.overlay.origin",
     "filling": b"trusted.overlay.imagefs.filling",
+    "gone": b"trusted.overlay.imagefs.gone",
 }
 
 
@@ -113,6 +120,7 @@ def read_marks(path: bytes, keys: dict[str, bytes], prefix: bytes, st: Stat) -> 
         ino=int(value("ino") or b"0"),
         origin=keys["origin"] in found,
         filling=int(value("filling")) if keys["filling"] in found else None,
+        gone=value("gone"),
     )
 
 

@@ -111,11 +111,25 @@ class Engine:
         if self._upper is not None:
             self._backing.close()
 
+    def known(self, ino: int) -> None:
+        """The kernel is told of this inode by a reply that counts as a lookup.
+
+        So that a FORGET that was under way when it looked again deletes nothing. What an earlier
+        server told counts for nothing here: a FORGET of that may come out below 0.
+        """
+        node = self.view.nodes.get(ino)
+        if node is not None:
+            node.lookups += 1
+
     def forget(self, items: Iterable[tuple[int, int]]) -> None:
-        """The kernel no longer knows these inodes: delete orphans. Unknown ones are fine."""
-        for ino, _ in items:
+        """The kernel drops (inode, lookups): delete orphans it knows no more. Unknown ones are
+        fine."""
+        for ino, count in items:
             node = self.view.nodes.get(ino)
-            if self._upper is not None and node is not None and node.orphan:
+            if node is None or self._upper is None:
+                continue
+            node.lookups = max(0, node.lookups - count)
+            if node.orphan and not node.lookups:
                 self._backing.forget(ino)
                 self._backing.orphan_place(ino)
                 del self.view.nodes[ino]
@@ -214,6 +228,8 @@ class Engine:
         if change.size is not None:
             self._truncate(ino, change.size)
         node = self._lifter.up(ino)
+        if change == SetAttr():  # chown(-1, -1): moves ctime
+            self._dialect.chown(*self._backing.place(node), -1, -1)
         if change.uid is not None or change.gid is not None:
             self._chown(node, change)
         if change.mode is not None and node.kind != stat.S_IFLNK:

@@ -11,7 +11,7 @@ import stat
 from imagefs.errors import ImagefsError
 from imagefs.tree import ROOT
 from imagefs.upper.backing import Backing
-from imagefs.upper.dialect import Marks
+from imagefs.upper.dialect import Marks, gone_at
 from imagefs.upper.types import BORN, Stat
 from imagefs.upper.upperdir import proc_path
 from imagefs.upper.view import WHITEOUT, Node
@@ -64,6 +64,8 @@ class Loader:
                 continue
             if marks.whiteout:
                 self._whiteout(node, dir_fd, name)
+            elif marks.gone and self._replaced(node, dir_fd, name, marks.gone):
+                continue
             elif stat.S_ISDIR(st.mode):
                 below.append(self._subdirectory(node, name, st, marks))
             else:
@@ -81,6 +83,24 @@ class Loader:
         elif self._repairs:  # left by a rename that a crash cut short: it hides nothing
             with self.backing.times_kept(parent.ino):
                 os.unlink(name, dir_fd=dir_fd)
+
+    def _replaced(self, parent: Node, dir_fd: int, name: bytes, gone: bytes) -> bool:
+        """Whether a crash left here a directory that another had replaced; puts it aside."""
+        ino = int(gone.split(b" ", 1)[0])
+        here = dir_fd, name
+        if gone != gone_at(ino, parent.ino, name):  # the crash came before the step
+            if self._repairs:
+                self.dialect.mark(*here, "gone", None)
+            return False
+        covers = bool(self.view.lower_entry(parent.ino, name))
+        if covers:
+            parent.entries[name] = WHITEOUT
+        if self._repairs:
+            aside = self.backing.orphan_place(ino)
+            self.backing.cover(here, aside)
+            if not covers:
+                self.backing.drop(here)
+        return True
 
     def _subdirectory(self, parent: Node, name: bytes, st: Stat, marks: Marks) -> int:
         lower = 0 if marks.opaque else self._lower_of(parent, name, marks)

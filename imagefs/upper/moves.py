@@ -12,6 +12,7 @@ import stat
 
 from imagefs.system.renames import EXCHANGE, NOREPLACE, WHITEOUT, renameat2
 from imagefs.upper.backing import Place
+from imagefs.upper.dialect import gone_at, make_whiteout
 from imagefs.upper.names import Args, Names, check_name, fail
 from imagefs.upper.types import Caller
 from imagefs.upper.view import WHITEOUT as HIDDEN
@@ -124,6 +125,8 @@ class Moves:
                 leave = not self.backing.drop(old)
         elif victim is None:
             renameat2(*old, *new, WHITEOUT if leave else 0)
+        elif victim.kind == stat.S_IFDIR:
+            leave = self._replace_directory(victim, here, there, leave)
         else:
             self._rename_over(old, new, victim, WHITEOUT if leave else 0)
         self.view.put(*here, HIDDEN if leave else None)
@@ -133,11 +136,7 @@ class Moves:
             self._replaced(victim, there)
 
     def _rename_over(self, old: Place, new: Place, victim: Node, flags: int) -> None:
-        """Rename onto an upper object; if it may live on in open descriptors, keep it."""
-        if victim.kind == stat.S_IFDIR:
-            self._clear(victim)
-            renameat2(*old, *new, flags)
-            return
+        """Rename onto an upper file; if it may live on in open descriptors, keep it."""
         if len(victim.names) > 1:
             renameat2(*old, *new, flags)
             return
@@ -151,6 +150,33 @@ class Moves:
             self.backing.drop(aside)
             raise
 
+    def _replace_directory(self, victim: Node, here: Where, there: Where, leave: bool) -> bool:
+        """Rename onto an upper directory, which lives on in open descriptors; whether a whiteout
+        was left. The exchange is the step that counts: found `here`, the victim is gone."""
+        self._clear(victim)
+        old = self.backing.dir_fd(here[0]), here[1]
+        new = self.backing.dir_fd(there[0]), there[1]
+        parents = [self.view.nodes[ino] for ino in (here[0], there[0])]
+        times = [self.backing.stat(node) for node in parents]
+        aside = self.backing.orphan_place(victim.ino)
+        make_whiteout(*aside)
+        try:
+            self.backing.mark(victim, "gone", gone_at(victim.ino, *here))
+            renameat2(*old, *new, EXCHANGE)
+        except OSError:
+            self.backing.mark(victim, "gone", None)
+            self.backing.drop(aside)
+            raise
+        try:
+            renameat2(*old, *aside, EXCHANGE)
+        except OSError:
+            renameat2(*old, *new, EXCHANGE)
+            self.backing.mark(victim, "gone", None)
+            for node, before in zip(parents, times, strict=True):
+                self.backing.set_times(node, before.atime_ns, before.mtime_ns)
+            raise
+        return leave or not self.backing.drop(old)
+
     def _clear(self, node: Node) -> None:
         """Take the whiteouts out of a directory that is empty to its users."""
         if not node.entries:
@@ -163,8 +189,5 @@ class Moves:
 
     def _replaced(self, victim: Node, there: Where) -> None:
         del victim.names[there]
-        if victim.kind == stat.S_IFDIR:
-            del self.view.nodes[victim.ino]
-            self.backing.forget(victim.ino)
-        elif not victim.names:
+        if not victim.names:
             self.names.orphan(victim)

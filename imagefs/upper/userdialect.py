@@ -29,7 +29,7 @@ _OVERRIDE = b"user.imagefs.override"
 _ESCAPED = b"user.imagefs.x."  # xattrs of other namespaces, and users' own that look like ours
 _KEYS = {
     key: _PRIVATE + key.encode()
-    for key in ("whiteout", "opaque", "metacopy", "redirect", "ino", "origin", "filling")
+    for key in ("whiteout", "opaque", "metacopy", "redirect", "ino", "origin", "filling", "gone")
 }
 
 

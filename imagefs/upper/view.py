@@ -27,6 +27,7 @@ class Node:
         "filling",
         "ino",
         "kind",
+        "lookups",
         "lower",
         "metacopy",
         "names",
@@ -44,6 +45,7 @@ class Node:
         self.entries: dict[bytes, int] = {}  # name -> ino or WHITEOUT
         self.subdirs = 0  # of the merged directory
         self.orphan = False
+        self.lookups = 0  # what the kernel has to forget, as far as this server knows
 
 
 Row = tuple[int, bytes, int]  # cookie, name, ino

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,122 @@ def directories(d: Path) -> None:
     assert code(os.rmdir, d / "x/f") == errno.ENOTDIR
     assert code(os.unlink, d / "x") in (errno.EISDIR, errno.EPERM)
     assert code(os.mkdir, d / ("n" * 256)) == errno.ENAMETOOLONG
+
+
+@case
+def replaced_directory_lives_while_open(d: Path) -> None:
+    (d / "old").mkdir()
+    (d / "new").mkdir()
+    fd = os.open(d / "old", os.O_RDONLY | os.O_DIRECTORY)
+    (d / "new").rename(d / "old")
+    number = os.fstat(fd).st_ino
+    for i in range(30):
+        (d / f"{i}").mkdir()
+        assert (d / f"{i}").stat().st_ino != number
+    assert (os.fstat(fd).st_nlink, os.listdir(fd)) == (0, [])  # noqa: PTH208 - of a descriptor
+    assert code(lambda: os.mkdir("x", dir_fd=fd)) == errno.ENOENT
+    os.fchmod(fd, 0o700)
+    os.close(fd)
+
+
+@case
+def locks_are_between_processes(d: Path) -> None:
+    with (d / "f").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert subprocess.run(["flock", "-n", str(d / "f"), "true"], check=False).returncode == 1
+        fcntl.flock(file, fcntl.LOCK_UN)
+        subprocess.run(["flock", "-n", str(d / "f"), "true"], check=True)
+        fcntl.lockf(file, fcntl.LOCK_EX, 10, 5)
+        script = (
+            "import fcntl, sys\n"
+            "file = open(sys.argv[1], 'r+')\n"
+            "fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 0)\n"
+            "try: fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 14)\n"
+            "except OSError: sys.exit(3)"
+        )
+        command = [sys.executable, "-c", script, str(d / "f")]
+        assert subprocess.run(command, check=False).returncode == 3
+
+
+@case
+def truncation_shows_in_mappings(d: Path) -> None:
+    (d / "f").write_bytes(b"x" * 8192)
+    fd = os.open(d / "f", os.O_RDWR)
+    with mmap.mmap(fd, 8192) as view:
+        view[0:1] = b"y"
+        os.close(os.open(d / "f", os.O_WRONLY | os.O_TRUNC))
+        os.ftruncate(fd, 100)
+        assert view[0:100] == bytes(100)
+    os.close(fd)
+
+
+@case
+def long_names_and_deep_trees(d: Path) -> None:
+    n, m = "n" * 255, "m" * 255
+    (d / n).touch()
+    (d / n).rename(d / m)
+    os.link(d / m, d / n)
+    assert sorted(p.name for p in d.iterdir()) == [m, n]
+    assert code(os.rename, d / n, d / (n + "n")) == errno.ENAMETOOLONG
+    fds = [os.open(d, os.O_RDONLY)]
+    for _ in range(25):  # 5,000 bytes: more than PATH_MAX
+        os.mkdir("d" * 200, dir_fd=fds[-1])
+        fds.append(os.open("d" * 200, os.O_RDONLY, dir_fd=fds[-1]))
+    os.close(os.open("f", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=fds[-1]))
+    os.rename("f", "g", src_dir_fd=fds[-1], dst_dir_fd=fds[-2])
+    assert os.listdir(fds[-1]) == []  # noqa: PTH208 - of a descriptor
+    for fd in fds:
+        os.close(fd)
+    subprocess.run(["rm", "-r", str(d / ("d" * 200))], check=True)
+
+
+@case
+def listing_is_complete_while_it_changes(d: Path) -> None:
+    stay = {f"stay{i}" for i in range(1000)}
+    for i in range(1000):
+        (d / f"stay{i}").touch()
+        (d / f"go{i}").touch()
+    seen = []
+    with os.scandir(d) as rows:
+        for i, row in enumerate(rows):
+            seen.append(row.name)
+            if i < 500:
+                (d / f"new{i}").touch()
+                (d / f"go{i}").rename(d / f"gone{i}")
+    assert stay <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+@case
+def moved_directories_keep_link_counts(d: Path) -> None:
+    for name in ("a/x", "b"):
+        (d / name).mkdir(parents=True)
+    (d / "a/x").rename(d / "b/x")
+    assert [(d / p).stat().st_nlink for p in (".", "a", "b")] == [4, 2, 3]
+    (d / "a").rename(d / "b/x")
+    assert [(d / p).stat().st_nlink for p in (".", "b", "b/x")] == [3, 3, 2]
+
+
+@case
+def old_and_late_times(d: Path) -> None:
+    f = d / "f"
+    f.touch()
+    for seconds in (-1, -(2**31), 2**31, 2**32, 2**33):
+        os.utime(f, (seconds, seconds))
+        assert f.stat().st_mtime == seconds
+    os.utime(f, ns=(-1, -1))
+    assert f.stat().st_mtime_ns == -1
+
+
+@case
+def chown_of_nothing_moves_ctime(d: Path) -> None:
+    (d / "f").touch()
+    before = (d / "f").stat().st_ctime_ns
+    for _ in range(10_000):  # the clock of file systems is coarse
+        os.chown(d / "f", -1, -1)
+        if (d / "f").stat().st_ctime_ns > before:
+            return
+    raise AssertionError(before)
 
 
 @case

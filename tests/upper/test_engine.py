@@ -78,6 +78,52 @@ def test_a_replaced_file_lives_until_it_is_forgotten(tmp_path: Path) -> None:
             fs.engine.getattr(ino)
 
 
+@pytest.mark.parametrize("path", [b"n", b"e/empty"], ids=["born", "lower"])
+def test_a_replaced_directory_lives_until_it_is_forgotten(path: bytes, tmp_path: Path) -> None:
+    with engine(tmp_path) as fs:
+        if path == b"n":
+            fs.mkdir(path, 0o755)
+        ino = fs.ino(path)
+        fs.mkdir(b"new", 0o700)
+        fs.rename(b"new", path)
+        for again in (fs, None):
+            with engine(tmp_path) as other:
+                now = (again or other).engine
+                assert now.getattr(ino).nlink == 0
+                assert list(now.readdir(ino)) == []
+                with fails(errno.ENOENT):
+                    now.mkdir(ino, b"x", 0o755, ME)
+        fs.engine.setattr(ino, SetAttr(mode=0o711), ME)
+        assert fs.engine.getattr(ino).mode == stat.S_IFDIR | 0o711
+        fs.engine.forget([(ino, 1)])
+        assert not list((tmp_path / "work" / "orphans").iterdir())
+
+
+def test_no_new_directory_gets_the_number_of_a_replaced_one(tmp_path: Path) -> None:
+    with engine(tmp_path) as fs:
+        fs.mkdir(b"old", 0o755)
+        ino = fs.ino(b"old")
+        fs.mkdir(b"new", 0o755)
+        fs.rename(b"new", b"old")
+        for i in range(30):
+            fs.mkdir(b"%d" % i, 0o755)
+            assert fs.ino(b"%d" % i) != ino
+
+
+def test_a_late_forget_leaves_what_was_looked_up_since(tmp_path: Path) -> None:
+    with engine(tmp_path) as fs:
+        fs.create(b"n", 0o600)
+        ino = fs.ino(b"n")
+        fs.engine.known(ino)
+        fs.engine.known(ino)
+        fs.unlink(b"n")
+        fs.engine.forget([(ino, 1)])
+        assert fs.engine.getattr(ino).nlink == 0
+        fs.engine.forget([(ino, 1)])
+        with fails(errno.ESTALE):
+            fs.engine.getattr(ino)
+
+
 def test_a_removed_directory_is_empty_and_takes_nothing(tmp_path: Path) -> None:
     with engine(tmp_path) as fs:
         for path in (b"n", b"e/empty"):
