@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import trio
 
-from imagefs.content.sources import BlobReader
+from imagefs.content.sources import BlobStream
 from imagefs.content.tasks import tasks
 from imagefs.formats.plan import Fetch, decode, plan
 from imagefs.registry.blobs import BlobInfo
@@ -41,7 +41,7 @@ def _store(layer: StoredLayer, fetch: Fetch, blob: bytes | Iterable[bytes]) -> N
             layer.put(chunk, data)
 
 
-async def store_stream(layer: StoredLayer, source: BlobReader) -> None:
+async def store_stream(layer: StoredLayer, source: BlobStream) -> None:
     """Store every chunk of a layer that can be decoded only from its start."""
     blob = blob_of(layer)
     send, receive = trio.open_memory_channel[bytes](4)

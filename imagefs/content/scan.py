@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
-from imagefs.content.sources import BlobReader
+from imagefs.content.sources import BlobStream
 from imagefs.content.tasks import tasks
 from imagefs.formats.index import FormatError
 from imagefs.formats.scan import LayerScanner
@@ -28,7 +28,7 @@ Progress = Callable[[int], None]
 
 
 async def scan_layer(
-    store: Store, source: BlobReader, blob: BlobRef, progress: Progress = lambda _: None
+    store: Store, source: BlobStream, blob: BlobRef, progress: Progress = lambda _: None
 ) -> LayerKey:
     """The key of the layer `blob`, which is read whole unless the store has its index.
 
@@ -67,7 +67,7 @@ async def _alone(store: Store, blob: BlobRef) -> AsyncIterator[None]:
 
 
 async def _feed(
-    scanner: LayerScanner, source: BlobReader, blob: BlobRef, progress: Progress
+    scanner: LayerScanner, source: BlobStream, blob: BlobRef, progress: Progress
 ) -> None:
     send, receive = trio.open_memory_channel[bytes](_AHEAD)
 

@@ -23,15 +23,19 @@ class NoSource(ImagefsError):
     """A blob that no known place has."""
 
 
-class BlobReader(Protocol):
+class BlobStream(Protocol):
+    """What reading a blob from its start needs of the outside."""
+
+    def open_blob(self, blob: BlobRef) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """All bytes of the blob, whose digest is verified at the end."""
+        ...
+
+
+class BlobReader(BlobStream, Protocol):
     """What fetching needs of the outside."""
 
     async def pread(self, blob: BlobRef, offset: int, length: int) -> bytes:
         """Exactly `length` unverified bytes; raises ImagefsError, `retryable` if it may pass."""
-        ...
-
-    def open_blob(self, blob: BlobRef) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """All bytes of the blob, whose digest is verified at the end."""
         ...
 
     def blame(self) -> bool:
