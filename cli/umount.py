@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from imagefs.errors import ImagefsError
 from imagefs_cli.context import Settings, pass_settings
+from imagefs_cli.errors import complain
 
 
 @click.command(short_help="Unmount a directory that an image is mounted on")
@@ -15,7 +17,7 @@ from imagefs_cli.context import Settings, pass_settings
 @pass_settings
 def umount(
     settings: Settings, targets: tuple[str, ...], every: bool, force: bool, discard: bool
-) -> None:
+) -> int:
     """Unmount each DIRECTORY (or mount ID) and print the mount's id.
 
     What was written is flushed and kept: `imagefs mounts --all` lists it and `imagefs mount
@@ -30,5 +32,11 @@ def umount(
     store = settings.store
     if every:
         targets = tuple(s.record.id for s in api.list_mounts(store) if s.mounted is not None)
+    status = 0
     for target in targets:
-        click.echo(api.umount(store, target, force=force, discard=discard).id)
+        try:
+            click.echo(api.umount(store, target, force=force, discard=discard).id)
+        except ImagefsError as error:
+            complain(error)
+            status = max(status, error.exit_code)
+    return status

@@ -60,6 +60,15 @@ def test_umount_of_nothing(refused: Refusals) -> None:
     refused("umount", "/proc", says=["/proc", "no such mount"])
 
 
+def test_umount_goes_on_after_what_failed(image: Layout, refused: Refusals) -> None:
+    place, other = refused.cli.mountpoint("here"), refused.cli.mountpoint("there")
+    mount = refused.cli("mount", "-q", str(image), place).stdout
+    done = refused.cli("umount", other, place, status=125)
+    assert done.stdout == mount
+    assert_says(the_line(done.stderr), [str(other), "no such mount"])
+    assert not place.is_mount()
+
+
 def test_umount_of_a_busy_mount_names_its_holder(image: Layout, refused: Refusals) -> None:
     place = refused.cli.mountpoint("here")
     refused.cli("mount", "-q", str(image), place)

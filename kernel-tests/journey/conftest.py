@@ -7,18 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.umoci import unpack
 
 from imagefs.testing.oci_layout import Layout
-
-Unpack = Callable[[Layout, Path], Path]
-
-
-def unpack(layout: Layout, directory: Path) -> Path:
-    """Unpack an image with umoci; return its root."""
-    image = f"{layout.path}:{layout.tag}"
-    command = ["umoci", "raw", "unpack", "--image", image, str(directory)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return directory
 
 
 @pytest.fixture(scope="session")
