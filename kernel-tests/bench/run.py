@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Iterator[Row]]] = {
     "run": journey.run_containers,
 }
 RESULTS = Path(__file__).resolve().parents[2] / ".bench"
+_TERMINATED = 143
 _HEADER = f"{'work':44} {'imagefs':>12} {'peer':>12}  {'ratio':>6} {'quartiles':>13}  goal"
 
 
@@ -50,6 +52,7 @@ def main() -> int:
         return 0
     if os.geteuid():
         parser.error("needs root: it mounts")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # clean up then, too
     print(_HEADER, flush=True)
     with scene(options.rounds) as made:
         failed = [name for name in names if not _measure(name, made)]

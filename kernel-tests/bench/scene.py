@@ -94,7 +94,8 @@ class Podman:
         self.directory = directory
         conf = directory / "containers.conf"
         conf.write_text(_CONTAINERS_CONF)
-        self.environment = {**os.environ, "CONTAINERS_CONF": str(conf), "HOME": str(directory)}
+        here = {"CONTAINERS_CONF": str(conf), "HOME": str(directory), "TMPDIR": str(directory)}
+        self.environment = {**os.environ, **here}
         self._storage = [
             f"--root={directory / 'root'}",
             f"--runroot={directory / 'runroot'}",
