@@ -140,12 +140,9 @@ def image_options(function: F) -> F:
             click.option(
                 "--pull",
                 "pull_policy",
-                cls=OptionalValue,
                 type=click.Choice(["missing", "newer", "always", "never"]),
                 default="missing",
                 show_default=True,
-                is_flag=False,
-                flag_value="always",
                 help="When to ask the registry for the image.",
             ),
             click.option(

@@ -81,6 +81,13 @@ def test_an_option_without_its_value_is_named(cli: Cli) -> None:
     assert "--sort" in cli.fails(125, "images", "--sort").err
 
 
+@pytest.mark.parametrize("policy", [("--pull", "never"), ("--pull=never",)])
+def test_pull_takes_its_policy_in_either_form(cli: Cli, policy: tuple[str, ...]) -> None:
+    ran = cli.fails(125, "cp", *policy, "localhost/nosuch:/x", ".")
+    assert ran.err.startswith("Error: localhost/nosuch: no such image"), ran.err
+    assert "--pull=never" in ran.err
+
+
 def test_an_unknown_option_is_met_with_what_is_near(cli: Cli) -> None:
     assert "--noheading" in cli.fails(125, "images", "--noheadin").err
 
