@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from harness.command import Cli
@@ -104,7 +105,11 @@ def test_faulty_registry_for_other_verbs(
     name = hostile.image()
     hostile.registry.faults.append(fault)
     target = refused.cli.directory / "hello"
-    rest = {"pull": [name], "cp": [f"{name}:/hello", target], "run": ["--rm", name, "/x"]}
+    rest: dict[str, list[str | Path]] = {
+        "pull": [name],
+        "cp": [f"{name}:/hello", target],
+        "run": ["--rm", name, "/x"],
+    }
     refused(verb, "--quiet", *rest[verb], says=says)
     assert not target.exists()
 
