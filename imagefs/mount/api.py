@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from imagefs.errors import ConflictError, InvalidInputError, UnsupportedError
+from imagefs.errors import ConflictError, InvalidInputError, NotFoundError, UnsupportedError
 from imagefs.mount.config import Config
 from imagefs.mount.starting import MountFailed, Start, reap
 from imagefs.mount.table import (
@@ -51,6 +51,10 @@ _END_WITHIN = 30.0
 
 class BadMountpoint(InvalidInputError):
     """A directory that can't be mounted on; the message says why."""
+
+
+class NotMounted(NotFoundError):
+    """A directory or an image that nothing is mounted on or of, though something is kept for it."""
 
 
 class MountBusy(ConflictError):
@@ -227,10 +231,16 @@ def umount(
     """Unmount; what was written is on disk then. The upper is kept and listed unless `discard`.
 
     MountBusy names who holds it; with `force` it is detached at once instead, and ends when the
-    last holder lets go. A read-only mount leaves no record.
+    last holder lets go. A read-only mount leaves no record. What is kept but not mounted is meant
+    only by its id: NotMounted for a directory or an image, since several may be kept for one.
     """
     found = find_mount(store, target)
     record = found.record
+    if found.mounted is None and not found.served and not record.id.startswith(os.fspath(target)):
+        raise NotMounted(
+            f"{target}: not mounted; {record.id} is kept for it: "
+            "bring it back with `imagefs mount --resume`, or drop it with `imagefs mounts rm`"
+        )
     if found.mounted is not None:
         _detach(found.mounted, force or found.state == "dead")
     running = found.running

@@ -18,6 +18,7 @@ from imagefs.mount.api import (
     MountBusy,
     MountFailed,
     MountOptions,
+    NotMounted,
     find_mount,
     list_mounts,
     mount,
@@ -241,3 +242,17 @@ def test_credentials_serve_every_server_and_are_kept_nowhere(
         )
         assert found.stdout == b""
     assert record.access["creds"] is True
+
+
+def test_what_is_kept_is_dropped_by_its_id_alone(mounter: Mounter) -> None:
+    place = mounter.mount()
+    (place / "new").write_bytes(b"precious")
+    record = umount(mounter.store, place)
+    for target in (place, record.name):
+        with pytest.raises(NotMounted, match=record.id):
+            umount(mounter.store, target, discard=True)
+    assert mounter.store.mounts.get(record.id) == record
+    assert record.upper is not None
+    assert (Path(record.upper) / "new").read_bytes() == b"precious"
+    umount(mounter.store, record.id, discard=True)
+    assert mounter.store.mounts.get(record.id) is None
