@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagefs_cli.context import Settings, pass_settings
+from imagefs_cli.context import Settings, pass_settings, type_option
 from imagefs_cli.target import Target, container_of, find_any
 
 if TYPE_CHECKING:
@@ -44,13 +44,7 @@ if TYPE_CHECKING:
 @click.option("--message", "-m", default="", help="A comment for the history.")
 @click.option("--squash", "-s", is_flag=True, help="Make one layer of the whole tree.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-@click.option(
-    "--type",
-    "kind",
-    type=click.Choice(["all", "container", "mount", "image"]),
-    default="all",
-    help="What the first argument is.",
-)
+@type_option("What the first argument is.")
 @pass_settings
 def commit(
     settings: Settings,

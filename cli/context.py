@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,23 +111,22 @@ def login_options(function: F) -> F:
     )
 
 
-def access_of(
-    authfile: Path | None, cert_dir: Path | None, creds: str | None, tls_verify: bool | None
-) -> Access:
+def access_of(options: Mapping[str, Any]) -> Access:
     """The registry access that the options of `access_options` describe."""
     from imagefs.registry.access import RETRY_BUDGET
     from imagefs.transport.names import Access, Credentials
 
     budget = click.get_current_context().meta.get(_BUDGET)
+    creds: str | None = options["creds"]
     if creds is not None and ":" not in creds:
         if not sys.stdin.isatty():
             raise click.UsageError("--creds: expected USER:PASSWORD, no terminal to ask on")
         creds += ":" + click.prompt("Password", hide_input=True, err=True)
     return Access(
         creds=Credentials.parse(creds) if creds is not None else None,
-        authfile=authfile,
-        cert_dir=cert_dir,
-        tls_verify=tls_verify,
+        authfile=options["authfile"],
+        cert_dir=options["cert_dir"],
+        tls_verify=options["tls_verify"],
         retry_budget=RETRY_BUDGET if budget is None else budget,
     )
 
@@ -152,6 +151,19 @@ def image_options(function: F) -> F:
             ),
             quiet_option,
         ],
+    )
+
+
+def type_option(help_text: str, *more_names: str) -> Callable[[F], F]:
+    """`--type`, which decides what a name means that could be several things."""
+    return click.option(
+        "--type",
+        *more_names,
+        "kind",
+        type=click.Choice(["all", "container", "mount", "image"]),
+        default="all",
+        show_default=True,
+        help=help_text,
     )
 
 

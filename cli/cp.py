@@ -66,9 +66,7 @@ def cp(settings: Settings, /, source: str, destination: str, archive: bool, **op
     from imagefs_cli import copying
     from imagefs_cli.progress import progress
 
-    access = access_of(
-        options["authfile"], options["cert_dir"], options["creds"], options["tls_verify"]
-    )
+    access = access_of(options)
     store = settings.store
     origin = copying.place_of(store, source)
     place = copying.refuse_image(copying.place_of(store, destination))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagefs_cli.context import Settings, pass_settings
+from imagefs_cli.context import Settings, pass_settings, type_option
 from imagefs_cli.target import find_any
 
 if TYPE_CHECKING:
@@ -22,13 +22,7 @@ _WORDS = {"A": "added", "C": "changed", "D": "deleted"}
 @click.argument("name")
 @click.option("--format", "template", metavar="json", help="'json' for a JSON object.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option(
-    "--type",
-    "kind",
-    type=click.Choice(["all", "container", "mount", "image"]),
-    default="all",
-    help="What NAME is.",
-)
+@type_option("What NAME is.")
 @pass_settings
 def diff(settings: Settings, name: str, template: str | None, as_json: bool, kind: str) -> None:
     """List the changes of NAME: A added, C changed, D deleted.

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagefs_cli.context import Settings, access_of, access_options, pass_settings, platform_of
+from imagefs_cli.context import (
+    Settings,
+    access_of,
+    access_options,
+    pass_settings,
+    platform_of,
+    type_option,
+)
 from imagefs_cli.errors import complain
 from imagefs_cli.gotemplate import Template
 from imagefs_cli.human import size
@@ -28,15 +35,7 @@ _TRANSPORTS = ("docker://", "oci:")
 
 @click.command(short_help="Show what an image, a mount or a container is")
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
-@click.option(
-    "--type",
-    "-t",
-    "kind",
-    type=click.Choice(["all", "container", "mount", "image"]),
-    default="all",
-    show_default=True,
-    help="What NAME is: else a container, then a mount, then an image.",
-)
+@type_option("What NAME is: else a container, then a mount, then an image.", "-t")
 @click.option(
     "--format", "-f", "template", metavar="FORMAT", help="'json' or a Go template: '{{.Id}}'."
 )
@@ -176,9 +175,7 @@ class _Show:
 
     def _access(self) -> Access:
         options = self._options
-        return access_of(
-            options["authfile"], options["cert_dir"], options["creds"], options["tls_verify"]
-        )
+        return access_of(options)
 
 
 #: What templates may ask of a config that does not say it: Go's structs have every field.

@@ -13,7 +13,6 @@ from imagefs_cli.context import (
     access_options,
     image_options,
     pass_settings,
-    platform_of,
 )
 
 #: The last one means "no change" to chown(2).
@@ -77,16 +76,13 @@ def mount(settings: Settings, /, what: tuple[str, ...], **options: Any) -> None:
 
 
 def _mount(settings: Settings, image: str, directory: Path, how: Any, options: Any) -> str:
-    from imagefs.image.find import Wanted, find_image
     from imagefs.mount import api
-    from imagefs_cli.progress import progress
 
-    access = access_of(
-        options["authfile"], options["cert_dir"], options["creds"], options["tls_verify"]
-    )
+    access = access_of(options)
     store = settings.store
-    with api.start_early(store) as start, progress(options["quiet"]) as shown:
-        wanted = Wanted(options["pull_policy"], platform_of(options["platform"]), access, shown)
-        found = find_image(store, image, wanted)
+    with api.start_early(store) as start:
+        from imagefs_cli.finding import find  # while the server starts
+
+        found = find(store, image, access, options)
         name = next(iter(found.names), image)
         return api.mount(store, found, directory, how, name=name, access=access, start=start).id

@@ -43,9 +43,7 @@ def pull(settings: Settings, /, images: tuple[str, ...], **options: Any) -> None
     from imagefs.image.find import Wanted
     from imagefs_cli.progress import progress
 
-    access = access_of(
-        options["authfile"], options["cert_dir"], options["creds"], options["tls_verify"]
-    )
+    access = access_of(options)
     platform = _platform(
         options["platform"], options["arch"], options["system"], options["variant"]
     )

@@ -44,9 +44,7 @@ def push(settings: Settings, /, image: str, destination: str | None, **options: 
     from imagefs.image.push import PushOptions
     from imagefs_cli.progress import progress
 
-    access = access_of(
-        options["authfile"], options["cert_dir"], options["creds"], options["tls_verify"]
-    )
+    access = access_of(options)
     with progress(options["quiet"]) as shown:
         how = PushOptions(
             options["compression_format"],

@@ -17,7 +17,6 @@ from imagefs_cli.context import (
     access_options,
     image_options,
     pass_settings,
-    platform_of,
 )
 from imagefs_cli.optional import OptionalValue
 from imagefs_cli.pflags import PodmanCommand
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from imagefs.runtime.engine import Engine
     from imagefs.runtime.records import Wish
     from imagefs.runtime.rootfs import Rootfs
-    from imagefs.store import Image, Store
+    from imagefs.store import Store
     from imagefs.transport import Access
 
 _NETWORK = "containers have the host's network, or none (--network none)"
@@ -147,7 +146,7 @@ def run(settings: Settings, /, image: str, command: tuple[str, ...], **given: An
     if given["cidfile"] is not None and given["cidfile"].exists():
         raise click.UsageError(f"--cidfile {given['cidfile']}: it exists: remove it first")
     api.check_host()
-    access = access_of(given["authfile"], given["cert_dir"], given["creds"], given["tls_verify"])
+    access = access_of(given)
     # The mount's server starts while all else is looked at.
     with terminal.ending_cleanly(), api.start_early(settings.store) as start:
         return _run(settings.store, image, command, access, start, given)
@@ -176,11 +175,12 @@ def _run(
 
     from imagefs.runtime import foreground
     from imagefs.runtime.rootfs import MountedRootfs
+    from imagefs_cli.finding import find
 
     engine, wish = _prepare(store, name, command, MountedRootfs(store, access, start), given)
     if wish.options.terminal and not os.isatty(0):
         _warn("the input device is not a terminal: -t and -i might not work properly")
-    image = _find(store, name, access, given)
+    image = find(store, name, access, given)
     wish = replace(wish, image_name=next(iter(image.names), name))
 
     def created(container_id: str) -> None:
@@ -210,15 +210,6 @@ def _prepare(
     drivers = conmon_drivers(store, conf, given["log_driver"])
     engine = Engine(store, drivers, rootfs, conf, host.probe(dict(os.environ)), _warn)
     return engine, Wish(options, image, name, remove=given["rm"], runtime=str(runtime))
-
-
-def _find(store: Store, name: str, access: Access, given: dict[str, Any]) -> Image:
-    from imagefs.image.find import Wanted, find_image
-    from imagefs_cli.progress import progress
-
-    with progress(given["quiet"]) as shown:
-        wanted = Wanted(given["pull_policy"], platform_of(given["platform"]), access, shown)
-        return find_image(store, name, wanted)
 
 
 def _warn(line: str) -> None:

@@ -32,11 +32,11 @@ from imagefs.content.tasks import tasks
 from imagefs.errors import ImagefsError
 from imagefs.formats.index import FormatError
 from imagefs.formats.plan import Fetch, plan
+from imagefs.registry.access import RETRY_BUDGET
 from imagefs.store import StoredLayer, VerifyError
 
 log = logging.getLogger(__name__)
 
-RETRY_BUDGET = 30.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _LOOK_AGAIN = 0.005
