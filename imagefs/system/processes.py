@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from imagefs.system.mounts import MountInfo, mounts
+from imagefs.system.mounts import MountInfo
 
 RESEND_SINCE = (6, 9)
 """The Linux that can send unanswered FUSE requests again (FUSE_NOTIFY_RESEND)."""
@@ -127,8 +127,3 @@ def _command(process: Path) -> str:
         return (process / "comm").read_text(errors="replace").strip()
     except OSError:
         return "?"
-
-
-def mounts_below(mount: MountInfo) -> list[MountInfo]:
-    """What is mounted on directories inside `mount`: that keeps it busy too."""
-    return [other for other in mounts() if other.parent_id == mount.mount_id]
